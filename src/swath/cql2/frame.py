@@ -1,0 +1,110 @@
+"""Columns as the evaluator sees them: a block of items, kinds of JSON values kept apart.
+
+An engine may keep values wherever it likes; it hands them out in these shapes. A lane lists the rows of
+the block (ascending) that hold a value of its kind. A row in no lane has no value: NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NO_ROWS", "Arrays", "Column", "Dictionary", "Extents", "Footprints", "Frame", "Lane", "Strings"]
+
+Rows: TypeAlias = NDArray[np.int64]
+NO_ROWS: Rows = np.empty(0, np.int64)
+
+
+class Dictionary(Protocol):
+    """Distinct strings, in Unicode normal form C, numbered from 0."""
+
+    @property
+    def values(self) -> Sequence[str]: ...
+
+    def code(self, value: str) -> int:
+        """The number of a string, -1 when it is not there."""
+
+    def spans(self) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+        """Which strings are dates or date-times, and their first and last microsecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Values of one kind: bool, int64 or float64."""
+
+    rows: Rows
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Strings:
+    """Strings by their number in a dictionary. `temporal` marks rows whose collection holds only instants there."""
+
+    rows: Rows
+    codes: NDArray[np.int32]
+    dictionary: Dictionary
+    temporal: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """Arrays by their number in a list of distinct arrays."""
+
+    rows: Rows
+    codes: NDArray[np.int32]
+    values: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """All values that a block has under one name. None is an empty lane."""
+
+    booleans: Lane | None = None
+    integers: Lane | None = None
+    floats: Lane | None = None
+    strings: Strings | None = None
+    arrays: Arrays | None = None
+    objects: Rows = field(default_factory=lambda: NO_ROWS)
+
+    def present(self, size: int) -> NDArray[np.bool_]:
+        """Which of `size` rows have a value of any kind."""
+        mask = np.zeros(size, np.bool_)
+        for lane in (self.booleans, self.integers, self.floats, self.strings, self.arrays):
+            if lane is not None:
+                mask[lane.rows] = True
+        mask[self.objects] = True
+        return mask
+
+
+@dataclass(frozen=True, slots=True)
+class Extents:
+    """The time that each row covers, in microseconds, both ends included; `known` is False where it has none."""
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Footprints:
+    """Shape and bounding box (west, south, east, north) of each row; None and NaN for a null geometry."""
+
+    shapes: NDArray[np.object_]
+    boxes: NDArray[np.float64]
+
+
+class Frame(Protocol):
+    """A block of items. Any name may be asked for; one that no item has gives an empty column."""
+
+    @property
+    def size(self) -> int: ...
+
+    def column(self, name: str) -> Column: ...
+
+    def extents(self) -> Extents: ...
+
+    def footprints(self) -> Footprints: ...

@@ -1,0 +1,140 @@
+"""CQL2 JSON to a tree: a checked reader, operator by operator.
+
+The input is decoded JSON (no duplicate keys, finite numbers), of any shape. Errors carry a JSON pointer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swath.cql2 import build
+from swath.cql2.ast import Boolean, Node, Number, Predicate, Property, Text
+from swath.errors import InvalidFilter
+from swath.limits import LIMITS
+from swath.stac.geometry import GEOMETRY_TYPES, read_geometry
+
+__all__ = ["parse_json"]
+
+_OPERATORS = {name.lower(): name for name in build.NAMES}
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.nodes = 0
+
+    def node(self, value: Any, at: str, depth: int) -> Node:
+        self.nodes += 1
+        if self.nodes > LIMITS.filter_nodes + LIMITS.list_members:
+            raise InvalidFilter(f"the filter has more than {LIMITS.filter_nodes:,} parts", at)
+        if depth > LIMITS.filter_depth:
+            raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", at)
+        if isinstance(value, bool):
+            return Boolean(value)
+        if isinstance(value, int | float):
+            return Number(value)
+        if isinstance(value, str):
+            return Text(value)
+        if isinstance(value, dict):
+            return self.object(value, at, depth)
+        raise InvalidFilter(f"expected an operation, a property or a literal, found {_kind(value)}", at)
+
+    def object(self, value: dict[str, Any], at: str, depth: int) -> Node:  # noqa: C901 - one case a form
+        if "op" in value:
+            return self.operation(value, at, depth)
+        if "property" in value:
+            name = value["property"]
+            if not isinstance(name, str) or not name:
+                raise InvalidFilter("a property name is a string that is not empty", f"{at}/property")
+            return Property(name)
+        if "timestamp" in value:
+            return build.timestamp(_string(value["timestamp"], f"{at}/timestamp"), f"{at}/timestamp")
+        if "date" in value:
+            return build.date(_string(value["date"], f"{at}/date"), f"{at}/date")
+        if "interval" in value:
+            return self.interval(value["interval"], f"{at}/interval")
+        if "bbox" in value:
+            return build.bbox(_array(value["bbox"], f"{at}/bbox"), f"{at}/bbox")
+        if value.get("type") in GEOMETRY_TYPES:
+            try:
+                return build.geometry(read_geometry(value, LIMITS.geometry_vertices))
+            except ValueError as error:
+                raise InvalidFilter(str(error), at) from None
+        members = ", ".join(map(repr, list(value)[:5])) or "nothing"
+        raise InvalidFilter(f"expected `op`, `property`, a literal or a geometry, found an object of {members}", at)
+
+    def interval(self, value: Any, at: str) -> Node:
+        ends = []
+        for number, end in enumerate(_array(value, at)):
+            if isinstance(end, dict):
+                end = self.node(end, f"{at}/{number}", 0)  # noqa: PLW2901
+            ends.append(end)
+        return build.interval(ends, at)
+
+    def operation(self, value: dict[str, Any], at: str, depth: int) -> Node:  # noqa: C901 - one case an operator
+        op = _string(value["op"], f"{at}/op")
+        name = _OPERATORS.get(op.lower())
+        if name is None:
+            reason = "is not supported by this version" if op.lower() in build.UNSUPPORTED else "is not an operator"
+            raise InvalidFilter(f"{op!r} {reason}; it takes {', '.join(build.NAMES)}", f"{at}/op")
+        raw = value.get("args")
+        if isinstance(raw, dict):  # UP42's documents write one operand without its brackets
+            raw = [raw]
+        args = _array(raw, f"{at}/args")
+        where = f"{at}/args"
+        if name == "in":
+            _arity(name, args, 2, where)
+            if not isinstance(args[1], list):
+                args = [args[0], [args[1]]]
+            if len(args[1]) > LIMITS.list_members:
+                raise InvalidFilter(f"the list has more than {LIMITS.list_members:,} members", f"{where}/1")
+            listed = [self.node(part, f"{where}/1/{number}", depth + 1) for number, part in enumerate(args[1])]
+            return build.is_in(self.node(args[0], f"{where}/0", depth + 1), listed, where)
+        if name == "between" and len(args) == 2 and isinstance(args[1], list):  # a draft's form
+            args = [args[0], *args[1]]
+        nodes = [self.node(part, f"{where}/{number}", depth + 1) for number, part in enumerate(args)]
+        if name in ("and", "or"):
+            if len(nodes) < 2:
+                raise InvalidFilter(f"{name!r} joins two or more conditions, not {len(nodes)}", where)
+            return (build.conjunction if name == "and" else build.disjunction)(nodes, where)
+        if name in build.SPATIAL:
+            return build.spatial(build.SPATIAL[name], nodes, where)
+        if name in build.TEMPORAL:
+            return build.temporal(build.TEMPORAL[name], nodes, where)
+        _arity(name, nodes, {"not": 1, "isNull": 1, "between": 3}.get(name, 2), where)
+        if name == "not":
+            return build.negation(nodes[0], where)
+        if name == "isNull":
+            return build.is_null(nodes[0], where)
+        if name == "between":
+            return build.between(*nodes, where)
+        if name == "like":
+            return build.like(*nodes, where)
+        return build.comparison(build.COMPARISONS[name], *nodes, where)
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else "an array" if isinstance(value, list) else f"{value!r}"[:40]
+
+
+def _string(value: object, at: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise InvalidFilter(f"expected a string, found {_kind(value)}", at)
+
+
+def _array(value: object, at: str) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    raise InvalidFilter(f"expected an array, found {_kind(value)}", at)
+
+
+def _arity(name: str, args: list[Any], wanted: int, at: str) -> None:
+    if len(args) != wanted:
+        raise InvalidFilter(f"{name!r} takes {wanted} operand{'s' * (wanted > 1)}, not {len(args)}", at)
+
+
+def parse_json(value: Any) -> Predicate:
+    """The tree of a decoded CQL2 JSON filter. InvalidFilter with a JSON pointer into the filter."""
+    if not isinstance(value, dict | bool):
+        raise InvalidFilter(f"a CQL2 JSON filter is an object, found {_kind(value)}", "")
+    return build.predicate(_Reader().node(value, "", 0), "")

@@ -1,0 +1,1 @@
+"""Real scenes for `swath demo`; SOURCES.md names where each comes from."""

@@ -1,0 +1,116 @@
+"""Everything that Swath raises on purpose.
+
+    SwathError
+    ├── InvalidRequest            the caller's words are wrong
+    │   ├── InvalidFilter         a filter, with the position of the fault
+    │   ├── InvalidCursor         a paging token that was changed, or belongs to another search
+    │   └── InvalidDocument       an item or collection, with a JSON pointer
+    ├── NotFound
+    ├── MethodNotAllowed          the thing exists and does not take this method
+    ├── Gone                      it was here, and cannot come back under this token
+    ├── Conflict                  an id that is taken
+    ├── TooLarge
+    ├── UnsupportedMediaType
+    ├── NotAcceptable
+    ├── Unavailable               overload or a deadline: try again
+    ├── CatalogUnusable           no catalogue there, or one this version must not touch
+    └── CatalogDamaged            bytes that are not what was written
+
+Domain code raises these; `http.errors` gives each a status and a code, and the command line an exit code.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CatalogDamaged",
+    "CatalogUnusable",
+    "Conflict",
+    "Gone",
+    "InvalidCursor",
+    "InvalidDocument",
+    "InvalidFilter",
+    "InvalidRequest",
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "NotFound",
+    "SwathError",
+    "TooLarge",
+    "Unavailable",
+    "UnsupportedMediaType",
+]
+
+
+class SwathError(Exception):
+    """Base of all. `str(error)` names the thing and the fix, in words for a user."""
+
+
+class InvalidRequest(SwathError):
+    """A parameter or body that cannot be understood."""
+
+
+class InvalidFilter(InvalidRequest):
+    """A filter that cannot be read. `at` is a text offset (int) or a JSON pointer (str)."""
+
+    def __init__(self, message: str, at: int | str | None = None) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+class InvalidCursor(InvalidRequest):
+    """A paging token that this search did not hand out."""
+
+
+class InvalidDocument(InvalidRequest):
+    """An item or collection that cannot be stored. `pointer` is a JSON pointer (RFC 6901) into it."""
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(f"{message} (at {pointer})" if pointer else message)
+        self.pointer = pointer
+
+
+class NotFound(SwathError):
+    """No such thing, or none that the caller may see."""
+
+
+class MethodNotAllowed(SwathError):
+    """The route exists but not for this method; `allowed` are those it takes."""
+
+    def __init__(self, message: str, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class Gone(SwathError):
+    """A token of an earlier life of the catalogue."""
+
+
+class Conflict(SwathError):
+    """The id is taken."""
+
+
+class TooLarge(SwathError):
+    """More bytes, vertices or members than `/limits` allows."""
+
+
+class UnsupportedMediaType(SwathError):
+    """A body of a media type that the route does not read."""
+
+
+class NotAcceptable(SwathError):
+    """No representation that the caller accepts."""
+
+
+class Unavailable(SwathError):
+    """Not now: over the deadline or too many at once. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class CatalogUnusable(SwathError):
+    """The folder holds no catalogue, or one that this version of Swath must not open."""
+
+
+class CatalogDamaged(SwathError):
+    """Stored bytes do not match what was written; `swath check` lists them."""

@@ -1,0 +1,40 @@
+"""Every cap in one place. `/limits` publishes this table, and the OpenAPI document refers to it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+__all__ = ["LIMITS", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds, the rest are counts."""
+
+    body_bytes: int = 10_000_000
+    filter_text_bytes: int = 65_536
+    filter_depth: int = 64
+    filter_nodes: int = 10_000
+    list_members: int = 10_000
+    like_pattern_bytes: int = 8_192
+    geometry_vertices: int = 10_000
+    stored_geometry_vertices: int = 100_000
+    sort_fields: int = 32
+    page_default: int = 10
+    page_max: int = 10_000
+    page_bytes: int = 64_000_000
+    collections_default: int = 300
+    id_characters: int = 1_024
+    item_bytes: int = 10_000_000
+    item_depth: int = 64
+    query_text_bytes: int = 131_072
+    cursor_lifetime_seconds: int = 86_400
+    deadline_seconds: float = 10.0
+    count_budget_seconds: float = 0.25
+
+    def published(self) -> dict[str, int | float]:
+        """Name and value of each, as `/limits` shows them."""
+        return asdict(self)
+
+
+LIMITS = Limits()

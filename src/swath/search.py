@@ -1,0 +1,128 @@
+"""One search as one frozen value, and what comes back.
+
+GET and POST, the Python interface and the command line all make a `Search`; nothing below them knows
+where it came from.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from swath.cql2.ast import Predicate
+from swath.errors import Gone, InvalidCursor
+from swath.limits import LIMITS
+
+__all__ = ["NEWEST_FIRST", "Cursor", "Fields", "Page", "Search", "SortKey", "StoredItem", "open_cursor", "seal_cursor"]
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One key of the order. Items without the value come last in both directions."""
+
+    name: str
+    descending: bool = False
+
+
+# `datetime` as a sort key is the item's datetime, else its start_datetime.
+NEWEST_FIRST = (SortKey("datetime", descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which members of an item to return, by dotted paths. Empty: all."""
+
+    include: frozenset[str] = frozenset()
+    exclude: frozenset[str] = frozenset()
+    given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What the caller asks for. `expression` holds everything that restricts the result."""
+
+    expression: Predicate
+    sort: tuple[SortKey, ...] = NEWEST_FIRST
+    limit: int = LIMITS.page_default
+    fields: Fields = field(default_factory=Fields)
+    token: str | None = None
+    count: Literal["budget", "exact", "none"] = "budget"
+
+    def fingerprint(self) -> bytes:
+        """Equal for searches that select and order alike: what a cursor is bound to."""
+        return hashlib.blake2b(repr((self.expression, self.sort)).encode(), digest_size=12).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in the order of one search at one revision. Holds nothing that its holder has not seen.
+
+    `key` is the sort key of the item beside the place: a (kind, value) pair or None per sort field, then
+    collection and id. `backward` reads towards the beginning.
+    """
+
+    revision: int
+    fingerprint: bytes
+    key: tuple[Any, ...]
+    backward: bool = False
+    matched: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """An item as the ledger holds it. `links` is packed (see `stac.document.LinkSpans`)."""
+
+    seq: int
+    collection: str
+    id: str
+    body: bytes
+    links: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items in order. Tokens are None where there is nothing on that side."""
+
+    items: tuple[StoredItem, ...]
+    next: str | None
+    previous: str | None
+    matched: int | None
+
+
+def seal_cursor(cursor: Cursor, epoch: bytes, secret: bytes) -> str:
+    """The cursor as an opaque token: signed, and bound to this life of the catalogue."""
+    body = epoch[:6] + msgspec.msgpack.encode(
+        (cursor.revision, cursor.fingerprint, cursor.key, cursor.backward, cursor.matched)
+    )
+    signature = hmac.digest(secret, body, "sha256")[:16]
+    return base64.urlsafe_b64encode(signature + body).rstrip(b"=").decode()
+
+
+def open_cursor(token: str, fingerprint: bytes, epoch: bytes, secret: bytes) -> Cursor:
+    """The cursor in a token of the search with this fingerprint.
+
+    InvalidCursor when it was changed or belongs to another search, Gone when the catalogue was restored since.
+    """
+    if len(token) > 16_384:
+        raise InvalidCursor("the token is longer than any that was handed out")
+    try:
+        raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error, ValueError):
+        raise InvalidCursor("the token is not one that was handed out; start again without it") from None
+    signature, body = raw[:16], raw[16:]
+    if not hmac.compare_digest(signature, hmac.digest(secret, body, "sha256")[:16]):
+        raise InvalidCursor("the token was changed or comes from another catalogue; start again without it")
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != token:
+        raise InvalidCursor("the token was changed; start again without it")
+    if body[:6] != epoch[:6]:
+        raise Gone("the catalogue was restored since this token was handed out; start again without it")
+    revision, bound_to, key, backward, matched = msgspec.msgpack.decode(body[6:])
+    if bound_to != fingerprint:
+        raise InvalidCursor("the token belongs to another search; send the same parameters as for the first page")
+    return Cursor(revision, bound_to, tuple(key), backward, matched)

@@ -1,0 +1,1 @@
+"""Plain STAC data: time, geometry, documents. Knows no database and no HTTP."""

@@ -1,0 +1,356 @@
+"""Reading STAC documents without losing a byte of them.
+
+What is stored is what was sent, minus insignificant white space: member order, number spelling, escapes
+and unknown members stay. The place of `links` is noted, so that a server can put its own links there
+without parsing the document again.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from shapely import to_wkb
+
+from swath.errors import InvalidDocument
+from swath.limits import LIMITS
+from swath.stac.geometry import FootprintError, footprint
+from swath.stac.time import parse_temporal
+
+__all__ = [
+    "OWN_LINKS",
+    "CollectionDocument",
+    "ItemDocument",
+    "LinkSpans",
+    "check_id",
+    "decode",
+    "leaves",
+    "members",
+    "read_collection",
+    "read_item",
+    "splice_links",
+]
+
+# Links that a server writes itself; every other link of a document is kept.
+OWN_LINKS = frozenset(("self", "root", "parent", "collection"))
+OWN_COLLECTION_LINKS = OWN_LINKS | {"items", "item", "child"}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_PATH_DEPTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpans:
+    """Where the `links` array of a document begins and ends, and where its foreign links do.
+
+    Offsets in bytes. `start == end` when the document has no `links`: that is where they go, and the
+    member name has to be written too.
+    """
+
+    start: int
+    end: int
+    foreign: tuple[tuple[int, int], ...] = ()
+
+    def pack(self) -> bytes:
+        numbers = [self.start, self.end, *(number for span in self.foreign for number in span)]
+        return struct.pack(f"<{len(numbers)}I", *numbers)
+
+    @staticmethod
+    def unpack(packed: bytes) -> LinkSpans:
+        start, end, *rest = struct.unpack(f"<{len(packed) // 4}I", packed)
+        return LinkSpans(start, end, tuple(zip(rest[::2], rest[1::2], strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDocument:
+    """A STAC Item that may be stored."""
+
+    id: str
+    collection: str
+    body: bytes
+    links: LinkSpans
+    shape: bytes | None  # WKB of the search shape where it is not the literal geometry
+    content: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionDocument:
+    """A STAC Collection that may be stored."""
+
+    id: str
+    body: bytes
+    links: LinkSpans
+    content: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+    made: bool = False  # by Swath, since items came before any document of their collection
+
+
+def decode(raw: bytes, what: str) -> Any:
+    """JSON bytes as Python values. InvalidDocument for malformed text, duplicate keys and bad strings."""
+    try:
+        value = msgspec.json.decode(raw)
+    except RecursionError:
+        raise InvalidDocument(f"the {what} is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidDocument(f"the {what} is not JSON: {error}") from None
+    _refuse_duplicate_keys(raw, value)
+    return value
+
+
+def _refuse_duplicate_keys(raw: bytes, value: Any) -> None:
+    """JSON decoders keep the last of two equal keys; what the first said would be lost (RFC 8259, section 4).
+
+    Printing the decoded value drops duplicates, so the number of `":` in both texts tells, unless an
+    escape hides one. Only then are the keys read one by one.
+    """
+    if b"\\u" not in raw:
+        compact = raw if b'" :' not in raw else msgspec.json.format(raw, indent=-1)
+        if compact.count(b'":') == msgspec.json.encode(value).count(b'":'):
+            return
+    for pairs in _objects(raw):
+        seen: set[str] = set()
+        for key in pairs:
+            if key in seen:
+                raise InvalidDocument(f"the member {key!r} stands twice in one object")
+            seen.add(key)
+
+
+def _objects(raw: bytes) -> list[list[str]]:
+    """The keys of every object in the text, duplicates included."""
+    import json  # only on this path, which is rare
+
+    found: list[list[str]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found.append([key for key, _ in pairs])
+        return dict(pairs)
+
+    json.loads(raw, object_pairs_hook=keep)
+    return found
+
+
+def members(body: bytes) -> dict[str, tuple[int, int]]:
+    """Where the value of each top-level member of a minimised object begins and ends, in bytes."""
+    spans: dict[str, tuple[int, int]] = {}
+    position = 1
+    for name, raw in msgspec.json.decode(body, type=dict[str, msgspec.Raw]).items():
+        position = _end_of_string(body, position) + 1
+        end = position + len(bytes(raw))
+        spans[name] = (position, end)
+        position = end + 1
+    return spans
+
+
+def _end_of_string(text: bytes, position: int) -> int:
+    """The offset behind the closing quote of the string that begins at `position`."""
+    position += 1
+    while True:
+        quote = text.index(b'"', position)
+        backslashes = 0
+        while text[quote - 1 - backslashes] == 0x5C:
+            backslashes += 1
+        if backslashes % 2 == 0:
+            return quote + 1
+        position = quote + 1
+
+
+def _link_spans(body: bytes, spans: dict[str, tuple[int, int]], links: list[Any], own: frozenset[str]) -> LinkSpans:
+    if "links" not in spans:
+        end = len(body) - 1
+        return LinkSpans(end, end)
+    start, end = spans["links"]
+    foreign: list[tuple[int, int]] = []
+    position = start + 1
+    raws = msgspec.json.decode(body[start:end], type=list[msgspec.Raw])
+    for link, raw in zip(links, raws, strict=True):
+        stop = position + len(bytes(raw))
+        if link["rel"] not in own:
+            if foreign and foreign[-1][1] + 1 == position:
+                foreign[-1] = (foreign[-1][0], stop)
+            else:
+                foreign.append((position, stop))
+        position = stop + 1
+    return LinkSpans(start, end, tuple(foreign))
+
+
+def splice_links(body: bytes, spans: LinkSpans, own: bytes) -> bytes:
+    """The document with `own` (links as JSON text, comma separated) before its foreign links."""
+    foreign = b",".join(body[start:end] for start, end in spans.foreign)
+    inner = own + b"," + foreign if own and foreign else own or foreign
+    if spans.start == spans.end:
+        comma = b"" if body[spans.start - 1 : spans.start] == b"{" else b","
+        return b"".join((body[: spans.start], comma, b'"links":[', inner, b"]", body[spans.end :]))
+    return b"".join((body[: spans.start], b"[", inner, b"]", body[spans.end :]))
+
+
+def check_id(value: object, pointer: str = "/id") -> str:
+    """An id that can be kept, compared and put into a URL; InvalidDocument otherwise."""
+    if not isinstance(value, str) or not value:
+        raise InvalidDocument("an id is a string that is not empty", pointer)
+    if value.isascii():
+        if not value.isprintable():
+            raise InvalidDocument(f"the id {value!r} holds a control character", pointer)
+    elif _CONTROL.search(value):
+        raise InvalidDocument(f"the id {value!r} holds a control character", pointer)
+    elif not unicodedata.is_normalized("NFC", value):
+        raise InvalidDocument(f"the id {value!r} is not in Unicode normal form C", pointer)
+    if len(value) > LIMITS.id_characters:
+        raise InvalidDocument(f"the id is longer than {LIMITS.id_characters} characters", pointer)
+    if value in (".", ".."):
+        raise InvalidDocument(f"the id {value!r} cannot stand in a URL", pointer)
+    return value
+
+
+def read_item(raw: bytes, collection: str | None = None) -> ItemDocument:
+    """A STAC Item out of JSON text. `collection` is taken where the item names none.
+
+    InvalidDocument, with a JSON pointer, for what no search or client could use.
+    """
+    if len(raw) > LIMITS.item_bytes:
+        raise InvalidDocument(f"the item is larger than {LIMITS.item_bytes:,} bytes")
+    content = decode(raw, "item")
+    if not isinstance(content, dict):
+        raise InvalidDocument("an item is a JSON object")
+    if content.get("type") != "Feature":
+        raise InvalidDocument('an item has "type": "Feature"', "/type")
+    item_id = check_id(content.get("id"))
+    body = msgspec.json.format(raw, indent=-1)
+    if content.get("collection") is None:
+        if collection is None:
+            raise InvalidDocument("the item names no collection; name one with --collection", "/collection")
+        body = _with_collection(body, content, collection)
+    collection = check_id(content["collection"], "/collection")
+    _check_members(content)
+    links = _checked_links(content)
+    _check_time(content["properties"])
+    bbox = content.get("bbox")
+    if bbox is not None and not (isinstance(bbox, list) and len(bbox) in (4, 6) and all(map(_is_number, bbox))):
+        raise InvalidDocument("a bbox is an array of 4 or 6 numbers", "/bbox")
+    try:
+        shape, differs, warning = footprint(content.get("geometry"), bbox, LIMITS.stored_geometry_vertices)
+    except FootprintError as error:
+        raise InvalidDocument(str(error), "/geometry") from None
+    return ItemDocument(
+        id=item_id,
+        collection=collection,
+        body=body,
+        links=_link_spans(body, members(body), links, OWN_LINKS),
+        shape=to_wkb(shape) if differs else None,
+        content=content,
+        warnings=(warning,) if warning else (),
+    )
+
+
+def _with_collection(body: bytes, content: dict[str, Any], collection: str) -> bytes:
+    """The item with its collection behind its other members, or in place of a null."""
+    value = msgspec.json.encode(collection)
+    if "collection" in content:
+        start, end = members(body)["collection"]
+        body = body[:start] + value + body[end:]
+    else:
+        body = body[:-1] + b',"collection":' + value + b"}"
+    content["collection"] = collection
+    return body
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_members(content: dict[str, Any]) -> None:
+    if "geometry" not in content:
+        raise InvalidDocument("an item has a geometry, which may be null", "/geometry")
+    if not isinstance(content.get("properties"), dict):
+        raise InvalidDocument("an item has an object `properties`", "/properties")
+    if not isinstance(content.get("stac_version", "1.0.0"), str):
+        raise InvalidDocument("stac_version is a string", "/stac_version")
+    assets = content.get("assets", {})
+    if not isinstance(assets, dict):
+        raise InvalidDocument("assets is an object", "/assets")
+    for key, asset in assets.items():
+        if not isinstance(asset, dict):
+            raise InvalidDocument("an asset is an object", f"/assets/{key}")
+
+
+def _checked_links(content: dict[str, Any]) -> list[Any]:
+    links = content.get("links", [])
+    if not isinstance(links, list):
+        raise InvalidDocument("links is an array", "/links")
+    for number, link in enumerate(links):
+        if not (isinstance(link, dict) and isinstance(link.get("rel"), str) and isinstance(link.get("href"), str)):
+            raise InvalidDocument("a link is an object with strings `rel` and `href`", f"/links/{number}")
+    return links
+
+
+def _check_time(properties: dict[str, Any]) -> None:
+    """STAC Item, "Properties Object": datetime, or null with both ends of a range."""
+    for name in ("datetime", "start_datetime", "end_datetime"):
+        value = properties.get(name)
+        if value is not None and (not isinstance(value, str) or parse_temporal(value) is None):
+            raise InvalidDocument(f"{value!r} is not an RFC 3339 date-time", f"/properties/{name}")
+    if properties.get("datetime") is not None:
+        return
+    start, end = properties.get("start_datetime"), properties.get("end_datetime")
+    if start is None or end is None:
+        raise InvalidDocument(
+            "an item has a `datetime`, or a null one with both `start_datetime` and `end_datetime`",
+            "/properties/datetime",
+        )
+    first, last = parse_temporal(start), parse_temporal(end)
+    if first and last and first[0] > last[1]:
+        raise InvalidDocument("`start_datetime` is after `end_datetime`", "/properties/start_datetime")
+
+
+def read_collection(raw: bytes) -> CollectionDocument:
+    """A STAC Collection out of JSON text. InvalidDocument, with a JSON pointer, when it is none."""
+    if len(raw) > LIMITS.item_bytes:
+        raise InvalidDocument(f"the collection is larger than {LIMITS.item_bytes:,} bytes")
+    content = decode(raw, "collection")
+    if not isinstance(content, dict):
+        raise InvalidDocument("a collection is a JSON object")
+    if content.get("type", "Collection") != "Collection":
+        raise InvalidDocument('a collection has "type": "Collection"', "/type")
+    collection_id = check_id(content.get("id"))
+    for name, kind in (("extent", dict), ("summaries", dict), ("assets", dict), ("providers", list)):
+        if not isinstance(content.get(name, kind()), kind):
+            raise InvalidDocument(f"{name} is an {'object' if kind is dict else 'array'}", f"/{name}")
+    body = msgspec.json.format(raw, indent=-1)
+    links = _checked_links(content)
+    return CollectionDocument(
+        collection_id, body, _link_spans(body, members(body), links, OWN_COLLECTION_LINKS), content
+    )
+
+
+def leaves(properties: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name and value of every property; members of nested objects under dotted names.
+
+    The exact key wins: where `properties` has both a key "a.b" and an object "a" with a member "b", the
+    name a.b means the key. An object is yielded itself, before its members. Null is left out: to a filter
+    it is the same as a missing property.
+    """
+    nested = False
+    for name, value in properties.items():
+        if value is None:
+            continue
+        if type(value) is dict:
+            nested = True
+        yield name, value
+    if nested:
+        stack = [(name, value, 1) for name, value in properties.items() if type(value) is dict]
+        seen = set(properties)
+        while stack:
+            prefix, value, depth = stack.pop()
+            for key, member in value.items():
+                name = f"{prefix}.{key}"
+                if member is None or name in seen:
+                    continue
+                seen.add(name)
+                yield name, member
+                if type(member) is dict and depth < _MAX_PATH_DEPTH:
+                    stack.append((name, member, depth + 1))

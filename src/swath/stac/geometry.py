@@ -1,0 +1,221 @@
+"""Boxes and footprints: reading them, and the planar shape that a search sees.
+
+Everything is planar CRS84 (longitude, latitude in degrees); heights are kept in documents and ignored
+in searches. The search shape is what RFC 7946 says, literally, unless the item's bbox runs from east
+to west (RFC 7946, 5.2) or a longitude lies beyond ±180: then it is cut at the antimeridian (3.1.9).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import antimeridian
+import msgspec
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+__all__ = ["BBox", "FootprintError", "check_shape", "footprint", "parse_bbox", "read_geometry"]
+
+GEOMETRY_TYPES = frozenset(
+    ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BBox:
+    """A box in degrees. `west > east` means that it runs across the antimeridian."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    def parts(self) -> tuple[tuple[float, float, float, float], ...]:
+        """One box, or two where the box crosses the antimeridian."""
+        if self.west <= self.east:
+            return ((self.west, self.south, self.east, self.north),)
+        return ((self.west, self.south, 180.0, self.north), (-180.0, self.south, self.east, self.north))
+
+    def shape(self) -> BaseGeometry:
+        """The planar shape: a point or a line where the box has no width or no height."""
+        shapes = [_box_shape(*part) for part in self.parts()]
+        return shapes[0] if len(shapes) == 1 else shapely.union_all(shapes)
+
+
+def _box_shape(west: float, south: float, east: float, north: float) -> BaseGeometry:
+    if west == east and south == north:
+        return shapely.Point(west, south)
+    if west == east or south == north:
+        return shapely.LineString([(west, south), (east, north)])
+    return shapely.box(west, south, east, north)
+
+
+def parse_bbox(numbers: Sequence[Any]) -> BBox:
+    """A box of 4 or 6 numbers, west first; heights are checked and dropped. ValueError names the fault."""
+    if len(numbers) not in (4, 6):
+        raise ValueError(f"a bbox has 4 or 6 numbers, not {len(numbers)}")
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError("a bbox holds finite numbers only")
+    if len(numbers) == 6:
+        west, south, bottom, east, north, top = map(float, numbers)
+        if bottom > top:
+            raise ValueError(f"the bbox is upside down: bottom {bottom} is above top {top}")
+    else:
+        west, south, east, north = map(float, numbers)
+    for longitude in (west, east):
+        if not -180 <= longitude <= 180:
+            raise ValueError(f"longitude {longitude} of the bbox is not between -180 and 180")
+    for latitude in (south, north):
+        if not -90 <= latitude <= 90:
+            raise ValueError(f"latitude {latitude} of the bbox is not between -90 and 90")
+    if south > north:
+        raise ValueError(f"south {south} of the bbox is north of north {north}; the order is west, south, east, north")
+    return BBox(west, south, east, north)
+
+
+def read_geometry(value: object, most_vertices: int) -> BaseGeometry:
+    """A GeoJSON geometry of a request as a planar shape. ValueError names the fault.
+
+    Out of range coordinates and shapes that are not valid (OGC 06-103r4, 6.1) are refused: engines
+    disagree on what they mean, and repair is too slow for a request.
+    """
+    return check_shape(_shape_of(value, most_vertices), most_vertices)
+
+
+def check_shape(shape: BaseGeometry, most_vertices: int) -> BaseGeometry:
+    """The same shape in two dimensions, if a search may use it. ValueError names the fault."""
+    shape = shapely.force_2d(shape)
+    if shapely.get_num_coordinates(shape) > most_vertices:
+        raise ValueError(f"the geometry has more than {most_vertices:,} vertices; simplify it")
+    if not shape.is_empty:
+        west, south, east, north = shape.bounds
+        if west < -180 or east > 180 or south < -90 or north > 90:
+            raise ValueError("a coordinate is not a longitude of -180 to 180 and a latitude of -90 to 90")
+    if not shape.is_valid:
+        raise ValueError(f"the geometry is not valid: {shapely.is_valid_reason(shape)}")
+    return shape
+
+
+def _shape_of(value: object, most_vertices: int) -> BaseGeometry:
+    if not isinstance(value, dict):
+        raise ValueError("a geometry is a GeoJSON object")
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
+        raise ValueError(f"{kind!r} is not the type of a GeoJSON geometry")
+    _check_positions(value, most_vertices)
+    try:
+        shape = shapely.from_geojson(msgspec.json.encode(value))
+    except shapely.errors.GEOSException as error:
+        raise ValueError(f"not a GeoJSON {kind}: {_reason(error)}") from None
+    return shapely.force_2d(shape)
+
+
+def _reason(error: Exception) -> str:
+    """GEOS prefixes its class and, for JSON, a code."""
+    text = str(error).strip()
+    return text.rsplit("] ", 1)[-1].removeprefix("IllegalArgumentException: ").removeprefix("ParseException: ")
+
+
+def _check_positions(value: dict[str, Any], most_vertices: int) -> None:
+    """Positions are arrays of at least two finite numbers: what GEOS is lenient about."""
+    total = 0
+    stack: list[object] = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, dict):
+            if part.get("type") == "GeometryCollection":
+                members = part.get("geometries")
+                if not isinstance(members, list):
+                    raise ValueError("a GeometryCollection has an array `geometries`")
+                stack.extend(members)
+            else:
+                if not isinstance(part.get("coordinates"), list):
+                    raise ValueError("a geometry has an array `coordinates`")
+                stack.append(part["coordinates"])
+        elif isinstance(part, list):
+            if part and not isinstance(part[0], list):
+                total += 1
+                if len(part) < 2 or not all(type(number) in (int, float) for number in part):
+                    raise ValueError("a position is an array of two or three numbers")
+            else:
+                stack.extend(part)
+        else:
+            raise ValueError("coordinates are arrays of numbers")
+        if total > most_vertices:
+            raise ValueError(f"the geometry has more than {most_vertices:,} vertices; simplify it")
+
+
+@dataclass(frozen=True, slots=True)
+class FootprintError(ValueError):
+    """A stored geometry that no search could use."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def footprint(value: object, bbox: object, most_vertices: int) -> tuple[BaseGeometry | None, bool, str | None]:
+    """The search shape of an item, whether it differs from the literal geometry, and a warning.
+
+    None for a null geometry. FootprintError when the geometry cannot be read at all. A footprint that
+    crosses itself is repaired for searching (`make_valid`, method "structure") with a warning; the stored
+    document keeps what was sent.
+    """
+    if value is None:
+        return None, False, None
+    try:
+        shape = _shape_of(value, most_vertices)
+    except ValueError as error:
+        raise FootprintError(str(error)) from None
+    if shape.is_empty:
+        return shape, False, None
+    west, south, east, north = shape.bounds
+    if south < -90 or north > 90:
+        raise FootprintError("a latitude is not between -90 and 90")
+    if west < -540 or east > 540:
+        raise FootprintError("a longitude is not between -180 and 180, nor one turn beyond")
+    crosses = _runs_west(bbox) and shape.geom_type in ("Polygon", "MultiPolygon") and east - west > 180
+    changed = crosses or west < -180 or east > 180
+    if changed:
+        shape = _cut(shape)
+    if shape.is_valid:
+        return shape, changed, None
+    reason = shapely.is_valid_reason(shape)
+    repaired = shapely.make_valid(shape, method="structure")
+    return repaired, True, f"the footprint is not valid ({reason}); searches use a repaired copy"
+
+
+def _runs_west(bbox: object) -> bool:
+    """Whether a document's bbox says that it crosses the antimeridian (west greater than east)."""
+    if not isinstance(bbox, list) or len(bbox) not in (4, 6):
+        return False
+    west, east = bbox[0], bbox[len(bbox) // 2]
+    return isinstance(west, int | float) and isinstance(east, int | float) and west > east
+
+
+def _cut(shape: BaseGeometry) -> BaseGeometry:
+    """The shape with its parts beyond ±180 moved round, so that it lies within [-180, 180]."""
+    if shape.geom_type in ("Polygon", "MultiPolygon"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns about ring order, which does not matter here
+                fixed = antimeridian.fix_shape(
+                    {"type": shape.geom_type, "coordinates": shapely.geometry.mapping(shape)["coordinates"]},
+                    fix_winding=True,
+                )
+            return shapely.force_2d(shapely.geometry.shape(fixed))
+        except (ValueError, shapely.errors.GEOSException):
+            pass  # fall through to the plain cut, which takes any shape
+    parts = []
+    for turn in (-360.0, 0.0, 360.0):
+        window = shapely.box(-180 - turn, -90, 180 - turn, 90)
+        part = shapely.intersection(shapely.make_valid(shape, method="structure", keep_collapsed=True), window)
+        if not part.is_empty:
+            parts.append(shapely.transform(part, lambda xy, turn=turn: xy + (turn, 0.0)))
+    return shapely.union_all(parts) if parts else shape

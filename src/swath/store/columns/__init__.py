@@ -1,0 +1,1 @@
+"""The search index: columns of values, in memory."""

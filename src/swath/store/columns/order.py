@@ -1,0 +1,216 @@
+"""The order of a result, and the first items behind a place in it.
+
+One total order for every engine: the sort keys, then collection, then id. Within a key: booleans,
+numbers, instants, strings; items without a value come last in both directions; -0 equals 0.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swath.cql2.frame import Column
+from swath.search import SortKey
+from swath.store.columns.frame import TailFrame
+from swath.store.columns.tail import Tail
+
+__all__ = ["Order"]
+
+_BOOLEAN, _NUMBER, _INSTANT, _STRING, _NULL = 1, 2, 3, 4, 9
+
+
+@dataclass(slots=True)
+class _Key:
+    """A sort key over some rows: kind, value as a float, and what an integer exceeds its float by."""
+
+    kind: NDArray[np.int8]
+    value: NDArray[np.float64]
+    rest: NDArray[np.int64]
+    sorted_strings: Sequence[str] = ()
+
+    def signed(self, descending: bool, backward: bool) -> tuple[NDArray[Any], ...]:
+        """Arrays whose ascending order is the wanted one. Nulls are last, whatever the direction of the key."""
+        sign = -1 if descending else 1
+        kind = np.where(self.kind == _NULL, _NULL, sign * self.kind)
+        arrays = (kind, sign * self.value, sign * self.rest)
+        return tuple(-array for array in arrays) if backward else arrays
+
+    def place(self, element: Any, descending: bool, backward: bool) -> tuple[float, ...]:
+        """Where an element of a cursor's key stands among the same arrays."""
+        if element is None:
+            kind, value, rest = _NULL, 0.0, 0
+        else:
+            kind, raw = element
+            if kind == _STRING:
+                value, rest = float(bisect_left(self.sorted_strings, raw)), 0
+                if value >= len(self.sorted_strings) or self.sorted_strings[int(value)] != raw:
+                    value -= 0.5
+            else:
+                value, rest = _split(raw)
+        sign = -1 if descending else 1
+        numbers = (kind if kind == _NULL else sign * kind, sign * value, sign * rest)
+        return tuple(-number for number in numbers) if backward else numbers
+
+
+def _split(number: float) -> tuple[float, int]:
+    nearest = float(number)
+    return (nearest, int(number) - int(nearest)) if isinstance(number, int) else (nearest, 0)
+
+
+class Order:
+    """The order of one search over one tail."""
+
+    def __init__(self, tail: Tail, whole: TailFrame, sort: Sequence[SortKey], *, backward: bool) -> None:
+        self._tail, self._whole, self._sort, self._backward = tail, whole, tuple(sort), backward
+        self._names = whole.column("collection").strings
+        self._columns: dict[str, Column] = {}
+
+    def first(
+        self, rows: NDArray[np.int64], limit: int, after: tuple[Any, ...] | None
+    ) -> tuple[NDArray[np.int64], bool]:
+        """The first `limit` of the rows behind `after`, in order, and whether there are more."""
+        keys = [self._key(sort, rows) for sort in self._sort]
+        arrays = [
+            array
+            for key, sort in zip(keys, self._sort, strict=True)
+            for array in key.signed(sort.descending, self._backward)
+        ]
+        if after is not None:
+            kept = self._behind(rows, arrays, keys, after)
+            rows, arrays = rows[kept], [array[kept] for array in arrays]
+        if len(rows) > 4 * limit + 64:
+            rows, arrays = _shrink(rows, arrays, limit + 1)
+        order = np.lexsort(arrays[::-1])
+        chosen = self._break_ties(rows[order], [array[order] for array in arrays], limit + 1)
+        return chosen[:limit], len(chosen) > limit
+
+    def key_of(self, row: int) -> tuple[Any, ...]:
+        """The cursor key of a row: (kind, value) or None per sort key, then collection and id."""
+        one = np.array([row], np.int64)
+        parts: list[Any] = []
+        for sort in self._sort:
+            key = self._key(sort, one)
+            kind = int(key.kind[0])
+            if kind == _NULL:
+                parts.append(None)
+            elif kind == _STRING:
+                parts.append((kind, key.sorted_strings[int(key.value[0])]))
+            elif kind == _NUMBER and key.rest[0] == 0 and not float(key.value[0]).is_integer():
+                parts.append((kind, float(key.value[0])))
+            else:
+                parts.append((kind, int(key.value[0]) + int(key.rest[0])))
+        return (*parts, *self.identity(row))
+
+    def identity(self, row: int) -> tuple[str, str]:
+        """Collection and id: what breaks every tie, in code point order."""
+        assert self._names is not None
+        collection = self._names.dictionary.values[self._names.codes[row]]
+        return collection, self._tail.ids.values[self._tail.id_codes.view()[row]]
+
+    def _key(self, sort: SortKey, rows: NDArray[np.int64]) -> _Key:
+        size = len(rows)
+        if sort.name == "datetime":
+            known = self._tail.when_known.view()[rows]
+            when = np.where(known, self._tail.when.view()[rows], 0)
+            value = when.astype(np.float64)
+            kind = np.where(known, _INSTANT, _NULL).astype(np.int8)
+            return _Key(kind, value, when - value.astype(np.int64))
+        key = _Key(np.full(size, _NULL, np.int8), np.zeros(size), np.zeros(size, np.int64))
+        if sort.name not in self._columns:
+            self._columns[sort.name] = self._whole.column(sort.name)
+        column = self._columns[sort.name]
+        if column.booleans is not None:
+            at, found = _pick(column.booleans.rows, rows)
+            key.kind[at], key.value[at] = _BOOLEAN, column.booleans.values[found]
+        if column.floats is not None:
+            at, found = _pick(column.floats.rows, rows)
+            key.kind[at], key.value[at] = _NUMBER, column.floats.values[found] + 0.0  # -0 becomes 0
+        if column.integers is not None:
+            at, found = _pick(column.integers.rows, rows)
+            _exact(key, at, column.integers.values[found], _NUMBER)
+        if column.strings is not None:
+            strings = column.strings
+            at, found = _pick(strings.rows, rows)
+            codes, temporal = strings.codes[found], strings.temporal[found]
+            ranks, key.sorted_strings = strings.dictionary.ranks()  # type: ignore[attr-defined]
+            key.kind[at], key.value[at] = _STRING, ranks[codes]
+            _, first, _ = strings.dictionary.spans()
+            _exact(key, at[temporal], first[codes[temporal]], _INSTANT)
+        return key
+
+    def _behind(
+        self, rows: NDArray[np.int64], arrays: list[NDArray[Any]], keys: list[_Key], after: tuple[Any, ...]
+    ) -> NDArray[np.bool_]:
+        """Which rows come after the place `after`."""
+        *elements, collection, item_id = after
+        place: list[float] = []
+        for key, element, sort in zip(keys, elements, self._sort, strict=True):
+            place.extend(key.place(tuple(element) if element else None, sort.descending, self._backward))
+        behind = np.zeros(len(rows), np.bool_)
+        tied = np.ones(len(rows), np.bool_)
+        for array, number in zip(arrays, place, strict=True):
+            behind |= tied & (array > number)
+            tied &= array == number
+        limit = (collection, item_id)
+        for position in np.flatnonzero(tied):
+            identity = self.identity(int(rows[position]))
+            behind[position] = identity < limit if self._backward else identity > limit
+        return behind
+
+    def _break_ties(
+        self, rows: NDArray[np.int64], arrays: list[NDArray[Any]], limit: int
+    ) -> NDArray[np.int64]:
+        """Rows that are equal in every key, by collection and id; only as far as `limit` reaches."""
+        if not len(rows):
+            return rows
+        changes = np.zeros(len(rows), np.bool_)
+        changes[0] = True
+        for array in arrays:
+            changes[1:] |= array[1:] != array[:-1]
+        starts = np.flatnonzero(changes)
+        chosen: list[int] = []
+        for group, start in enumerate(starts):
+            if len(chosen) >= limit:
+                break
+            stop = starts[group + 1] if group + 1 < len(starts) else len(rows)
+            tied = [int(row) for row in rows[start:stop]]
+            if len(tied) > 1:
+                tied.sort(key=self.identity, reverse=self._backward)
+            chosen.extend(tied)
+        return np.array(chosen[:limit], np.int64)
+
+
+def _shrink(
+    rows: NDArray[np.int64], arrays: list[NDArray[Any]], keep: int
+) -> tuple[NDArray[np.int64], list[NDArray[Any]]]:
+    """Drop rows that cannot be among the first `keep`: one pass a key instead of sorting all."""
+    for array in arrays:
+        if len(rows) <= 4 * keep:
+            break
+        edge = np.partition(array, keep - 1)[keep - 1]
+        kept = array <= edge
+        if kept.all():
+            continue
+        rows, arrays = rows[kept], [other[kept] for other in arrays]
+        if np.count_nonzero(array < edge):
+            break  # what is left mixes values of this key; later keys only order within them
+    return rows, arrays
+
+
+def _pick(held: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of `rows` a lane holds, and where in the lane."""
+    place = np.searchsorted(held, rows)
+    place[place == len(held)] = 0
+    at = np.flatnonzero(held[place] == rows) if len(held) else np.empty(0, np.int64)
+    return at, place[at]
+
+
+def _exact(key: _Key, at: NDArray[np.int64], values: NDArray[np.int64], kind: int) -> None:
+    nearest = values.astype(np.float64)
+    key.kind[at], key.value[at] = kind, nearest
+    key.rest[at] = values - np.minimum(nearest, np.nextafter(2.0**63, 0)).astype(np.int64)

@@ -1,0 +1,211 @@
+"""The ledger: reading versions, collections and items; preparing writes outside the lock."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from swath.errors import CatalogDamaged
+from swath.search import StoredItem
+from swath.stac.document import CollectionDocument, ItemDocument, leaves
+from swath.stac.time import parse_temporal
+from swath.store.base import Change, CollectionRecord, Fact, Mode, Outcome, PreparedWrite, Removal, Version
+from swath.store.sqlite import schema
+from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary
+from swath.store.sqlite.writer import Writer
+
+__all__ = ["SqliteLedger", "kind_of"]
+
+_ROWS_PER_READ = 2_000
+
+
+def kind_of(value: Any) -> str:
+    """The kind of a JSON value, as facts and queryables name it."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer" if -(2**63) <= value < 2**63 else "number"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        if len(value) >= 10 and value[4] == "-" and value[7] == "-" and parse_temporal(value) is not None:
+            return "date" if len(value) == 10 else "date-time"
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+class SqliteLedger:
+    """A catalogue's truth in `FOLDER/catalog.db`. Safe to use from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """CatalogUnusable when there is none, or one of another format."""
+        self.folder = folder
+        self._local = threading.local()
+        self._readers: list[apsw.Connection] = []
+        self._lock = threading.Lock()
+        values = dict(self._reader().execute("SELECT name, value FROM meta").fetchall())
+        self._epoch: bytes = values["epoch"]
+        self._secret: bytes = values["secret"]
+        self._codec = Codec(self._load_dictionary)
+        self._packing: dict[str, int] = {}  # collection id: the dictionary to pack with
+        self._writer: Writer | None = None
+
+    @staticmethod
+    def create(folder: Path) -> SqliteLedger:
+        """A new, empty catalogue."""
+        schema.create(folder, built_in_dictionary())
+        return SqliteLedger(folder)
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        return (folder / schema.FILE_NAME).is_file()
+
+    @property
+    def epoch(self) -> bytes:
+        return self._epoch
+
+    @property
+    def secret(self) -> bytes:
+        return self._secret
+
+    def _reader(self) -> apsw.Connection:
+        """This thread's own read-only connection."""
+        connection: apsw.Connection | None = getattr(self._local, "reader", None)
+        if connection is None:
+            connection = schema.open_readonly(self.folder)
+            self._local.reader = connection
+            with self._lock:
+                self._readers.append(connection)
+        return connection
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._readers:
+                connection.close()
+            self._readers.clear()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        self._local = threading.local()
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def head(self) -> int:
+        return int(self._reader().execute("SELECT rev FROM head").get)
+
+    def horizon(self, seconds: float) -> int:
+        before = time.time_ns() // 1000 - int(seconds * 1e6)
+        sql = 'SELECT rev FROM "commit" WHERE at <= ? ORDER BY at DESC LIMIT 1'
+        found = self._reader().execute(sql, (before,)).get
+        return int(found) if found is not None else 0
+
+    def changes(self, after: int, until: int, ended_by: int = 0) -> Iterator[Change]:
+        ended = self._ended(after, ended_by)
+        position = after
+        sql = """
+            SELECT v.seq, v.op, v.collection_key, v.id, v.replaces, b.dictionary, b.data, b.shape
+            FROM version v LEFT JOIN body b ON b.seq = v.seq
+            WHERE v.seq > ? AND v.seq <= ? ORDER BY v.seq LIMIT ?"""
+        while position < until:
+            # One short transaction a chunk: a long one would keep the log from being folded back.
+            rows = self._reader().execute(sql, (position, until, _ROWS_PER_READ)).fetchall()
+            if not rows:
+                return
+            for seq, op, key, item_id, replaces, dictionary, data, shape in rows:
+                body = None
+                if data is not None and seq not in ended:
+                    body = self._codec.unpack(dictionary, data)
+                yield Change(Version(seq, op, key, item_id, replaces), body, shape)
+            position = rows[-1][0]
+
+    def _ended(self, after: int, by: int) -> frozenset[int]:
+        """Versions behind `after` that ended at or before the revision `by`."""
+        if by <= after:
+            return frozenset()
+        sql = "SELECT replaces FROM version WHERE seq > ? AND seq <= ? AND replaces > ?"
+        return frozenset(row[0] for row in self._reader().execute(sql, (after, by, after)))
+
+    def facts(self, until: int) -> Sequence[Fact]:
+        sql = "SELECT collection_key, name, kind, rev FROM fact WHERE rev <= ?"
+        return [Fact(*row) for row in self._reader().execute(sql, (until,))]
+
+    def collections(self) -> Sequence[CollectionRecord]:
+        sql = """
+            SELECT c.key, c.id, c.seq, b.dictionary, b.data, b.links
+            FROM live_collection c JOIN body b ON b.seq = c.seq ORDER BY c.id"""
+        return [self._collection(row) for row in self._reader().execute(sql).fetchall()]
+
+    def collection(self, collection_id: str) -> CollectionRecord | None:
+        sql = """
+            SELECT c.key, c.id, c.seq, b.dictionary, b.data, b.links
+            FROM live_collection c JOIN body b ON b.seq = c.seq WHERE c.id = ?"""
+        row = self._reader().execute(sql, (collection_id,)).fetchone()
+        return self._collection(row) if row is not None else None
+
+    def _collection(self, row: tuple[Any, ...]) -> CollectionRecord:
+        key, collection_id, seq, dictionary, data, links = row
+        return CollectionRecord(key, collection_id, seq, self._codec.unpack(dictionary, data), links)
+
+    def item(self, collection_id: str, item_id: str) -> StoredItem | None:
+        sql = """
+            SELECT b.seq, c.id, l.id, b.dictionary, b.data, b.links
+            FROM live_collection c JOIN live l ON l.collection_key = c.key JOIN body b ON b.seq = l.seq
+            WHERE c.id = ? AND l.id = ?"""
+        row = self._reader().execute(sql, (collection_id, item_id)).fetchone()
+        return self._item(row) if row is not None else None
+
+    def items(self, seqs: Sequence[int]) -> list[StoredItem]:
+        reader = self._reader()
+        sql = """
+            SELECT b.seq, i.id, v.id, b.dictionary, b.data, b.links
+            FROM version v JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key
+            WHERE v.seq = ?"""
+        found = []
+        with reader:
+            for seq in seqs:
+                row = reader.execute(sql, (seq,)).fetchone()
+                if row is None:
+                    raise CatalogDamaged(f"version {seq} has lost its document; run: swath check")
+                found.append(self._item(row))
+        return found
+
+    def _item(self, row: tuple[Any, ...]) -> StoredItem:
+        seq, collection_id, item_id, dictionary, data, links = row
+        return StoredItem(seq, collection_id, item_id, self._codec.unpack(dictionary, data), links)
+
+    def _load_dictionary(self, number: int) -> bytes:
+        data = self._reader().execute("SELECT data FROM dictionary WHERE id = ?", (number,)).get
+        if data is None:
+            raise CatalogDamaged(f"dictionary {number} is missing; run: swath check")
+        return bytes(data)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def prepare(self, document: ItemDocument | CollectionDocument) -> PreparedWrite:
+        body = document.body
+        digest = hashlib.blake2b(body, digest_size=16).digest()
+        if isinstance(document, CollectionDocument):
+            return PreparedWrite(document, BUILT_IN, self._codec.pack(BUILT_IN, body), digest)
+        dictionary = self._packing.get(document.collection, BUILT_IN)
+        facts = tuple({(name, kind_of(value)) for name, value in leaves(document.content["properties"])})
+        return PreparedWrite(document, dictionary, self._codec.pack(dictionary, body), digest, facts)
+
+    def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:
+        with self._lock:
+            if self._writer is None:
+                self._writer = Writer(self.folder, self._codec)
+        outcomes = self._writer.write(writes, mode, actor)
+        self._packing = self._writer.packing
+        return outcomes
+
+    def busy(self) -> bool:
+        """Whether another process wrote in the last second: then transactions should be short."""
+        return self._writer is not None and self._writer.others_write()
+
+

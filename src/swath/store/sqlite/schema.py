@@ -1,0 +1,150 @@
+"""The database file: its tables, how it is created and opened, and which files are refused.
+
+Shapes that cannot be changed later without rewriting every catalogue; docs/design/ledger.md says why.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+import apsw
+
+from swath.errors import CatalogUnusable
+
+__all__ = ["FILE_NAME", "FORMAT", "create", "open_readonly", "open_writer"]
+
+FILE_NAME = "catalog.db"
+APPLICATION_ID = 0x53776174  # "Swat"
+FORMAT = 1
+_NETWORK = ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs")
+
+_TABLES = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE head(one INTEGER PRIMARY KEY CHECK (one = 1), rev INTEGER NOT NULL, at INTEGER NOT NULL,
+                  writer BLOB NOT NULL) STRICT;
+CREATE TABLE "commit"(rev INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL) STRICT;
+CREATE INDEX commit_at ON "commit"(at);
+CREATE TABLE incarnation(key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL,
+                         items INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE live_collection(id TEXT PRIMARY KEY, key INTEGER NOT NULL, seq INTEGER NOT NULL,
+                             made INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE version(seq INTEGER PRIMARY KEY AUTOINCREMENT, op INTEGER NOT NULL, collection_key INTEGER NOT NULL,
+                     id TEXT NOT NULL, replaces INTEGER, digest BLOB) STRICT;
+CREATE TABLE body(seq INTEGER PRIMARY KEY, dictionary INTEGER NOT NULL, data BLOB NOT NULL, links BLOB NOT NULL,
+                  shape BLOB) STRICT;
+CREATE TABLE live(collection_key INTEGER NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL,
+                  PRIMARY KEY (collection_key, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE dictionary(id INTEGER PRIMARY KEY, collection_key INTEGER, step INTEGER NOT NULL,
+                        data BLOB NOT NULL) STRICT;
+CREATE TABLE fact(collection_key INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, rev INTEGER NOT NULL,
+                  PRIMARY KEY (collection_key, name, kind)) STRICT, WITHOUT ROWID;
+"""
+
+
+def create(folder: Path, first_dictionary: bytes) -> None:
+    """Make an empty catalogue. The file appears under its name only when it is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _refuse_network(folder)
+    target = folder / FILE_NAME
+    if target.exists():
+        raise CatalogUnusable(f"{folder} already holds a catalogue")
+    unfinished = folder / f".{FILE_NAME}.{secrets.token_hex(6)}"
+    connection = apsw.Connection(str(unfinished))
+    try:
+        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        with connection:
+            connection.execute(_TABLES)
+            now = time.time_ns() // 1000
+            connection.execute("INSERT INTO head VALUES (1, 0, ?, x'')", (now,))
+            connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_bytes(16),))
+            connection.execute("INSERT INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
+            connection.execute("INSERT INTO dictionary VALUES (1, NULL, 0, ?)", (first_dictionary,))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.close()
+    try:
+        os.link(unfinished, target)  # unlike a rename, fails if another process was first
+    except FileExistsError:
+        pass
+    finally:
+        unfinished.unlink()
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_network(folder: Path) -> None:
+    """SQLite's write-ahead log needs shared memory between processes of one machine."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    path, best, kind = str(folder.resolve()), "", ""
+    for line in mounts:
+        left, _, right = line.partition(" - ")
+        point = left.split()[4].replace("\\040", " ")
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    if kind in _NETWORK:
+        raise CatalogUnusable(f"{folder} is on a network file system ({kind}); keep the catalogue on a local disk")
+
+
+def _checked(connection: apsw.Connection, folder: Path) -> apsw.Connection:
+    try:
+        application = connection.pragma("application_id")
+        found = connection.pragma("user_version")
+    except apsw.NotADBError:
+        connection.close()
+        raise CatalogUnusable(f"{folder / FILE_NAME} is not a Swath catalogue") from None
+    if application != APPLICATION_ID:
+        connection.close()
+        raise CatalogUnusable(f"{folder / FILE_NAME} is not a Swath catalogue")
+    if found != FORMAT:
+        connection.close()
+        raise CatalogUnusable(f"{folder} has format {found}; this version of Swath reads format {FORMAT}")
+    return connection
+
+
+def _open(folder: Path, flags: int) -> apsw.Connection:
+    file = folder / FILE_NAME
+    if not file.is_file():
+        raise CatalogUnusable(f"there is no catalogue in {folder}; make one with: swath load {folder} SOURCE")
+    _refuse_network(folder)
+    try:
+        connection = apsw.Connection(str(file), flags=flags)
+    except apsw.CantOpenError as error:
+        raise CatalogUnusable(f"cannot open {file}: {error}") from None
+    connection.set_busy_timeout(10_000)
+    return _checked(connection, folder)
+
+
+def open_readonly(folder: Path) -> apsw.Connection:
+    """A connection that cannot write; one per thread."""
+    connection = _open(folder, apsw.SQLITE_OPEN_READONLY)
+    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    return connection
+
+
+def open_writer(folder: Path) -> apsw.Connection:
+    """The connection that writes. Its transactions are durable when COMMIT returns."""
+    connection = _open(folder, apsw.SQLITE_OPEN_READWRITE)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA cache_size = -65536")
+    return connection
