@@ -1,0 +1,200 @@
+"""Loading documents into a catalogue: in input order, in batches, skipping nothing in silence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from swath.errors import InvalidDocument
+from swath.formats.reading import Document, Unreadable
+from swath.stac.document import CollectionDocument, ItemDocument, read_collection, read_item
+from swath.store.base import Ledger, Mode, Outcome, PreparedWrite
+
+__all__ = ["LoadReport", "Progress", "Refusal", "load"]
+
+_TRANSACTION_SECONDS, _SHORT_TRANSACTION_SECONDS = 0.2, 0.04
+_BATCH_BYTES = 24_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A document that was not taken."""
+
+    file: str
+    line: int
+    id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Everything up to this line of this file is durable."""
+
+    file: str
+    line: int
+    documents: int
+    refused: int
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What became of a load."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    ignored: int = 0
+    collections: int = 0
+    made_collections: list[str] = field(default_factory=list)
+    warnings: list[Refusal] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    place: Document
+    write: PreparedWrite
+    made: bool = False
+
+
+def load(
+    ledger: Ledger,
+    documents: Iterable[Document | Unreadable],
+    *,
+    mode: Mode = "upsert",
+    collection: str | None = None,
+    actor: str = "load",
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_refusal: Callable[[Refusal], None] = lambda _: None,
+) -> LoadReport:
+    """Store documents. Good ones are kept whatever happens to others; each refused one is reported with its reason.
+
+    `collection` is taken for items that name none. An item of a collection that has no document yet gets a
+    plain one; the real one takes its place when it comes.
+    """
+    return _Loader(ledger, mode, collection, actor, on_progress, on_refusal).run(documents)
+
+
+class _Loader:
+    def __init__(
+        self,
+        ledger: Ledger,
+        mode: Mode,
+        collection: str | None,
+        actor: str,
+        on_progress: Callable[[Progress], None],
+        on_refusal: Callable[[Refusal], None],
+    ) -> None:
+        self.ledger, self.mode, self.collection, self.actor = ledger, mode, collection, actor
+        self.on_progress, self.on_refusal = on_progress, on_refusal
+        self.report = LoadReport()
+        self.known = {record.id for record in ledger.collections()}
+        self.documents = 0
+        self.batch_size = 200
+
+    def run(self, documents: Iterable[Document | Unreadable]) -> LoadReport:
+        pending: list[_Pending] = []
+        size = 0
+        last: Document | Unreadable | None = None
+        for document in documents:
+            last = document
+            for ready in self.prepared(document):
+                pending.append(ready)
+                size += len(ready.write.packed)
+            if len(pending) >= self.batch_size or size >= _BATCH_BYTES:
+                self.commit(pending, document)
+                pending, size = [], 0
+        if last is not None:
+            self.commit(pending, last)
+        return self.report
+
+    def prepared(self, document: Document | Unreadable) -> Iterator[_Pending]:
+        """Parse, validate and pack, all outside the lock."""
+        if isinstance(document, Unreadable):
+            self.refuse(Refusal(document.file, document.line, None, document.reason))
+            return
+        read: ItemDocument | CollectionDocument
+        try:
+            if document.kind == "collection":
+                read = read_collection(document.raw)
+            else:
+                read = read_item(document.raw, self.collection or document.within)
+        except InvalidDocument as error:
+            self.refuse(Refusal(document.file, document.line, _id_of(document.raw), str(error)))
+            return
+        if isinstance(read, ItemDocument) and read.collection not in self.known:
+            self.known.add(read.collection)
+            yield _Pending(document, self.ledger.prepare(_plain_collection(read.collection)), made=True)
+        elif isinstance(read, CollectionDocument):
+            self.known.add(read.id)
+        for warning in read.warnings:
+            self.report.warnings.append(Refusal(document.file, document.line, read.id, warning))
+        yield _Pending(document, self.ledger.prepare(read))
+
+    def commit(self, pending: list[_Pending], last: Document | Unreadable) -> None:
+        if pending:
+            started = time.monotonic()
+            outcomes = self.ledger.write([ready.write for ready in pending], self.mode, self.actor)
+            self.adapt(len(pending), time.monotonic() - started)
+            for ready, outcome in zip(pending, outcomes, strict=True):
+                self.tally(ready, outcome)
+        self.on_progress(Progress(last.file, last.line, self.documents, len(self.report.refused)))
+
+    def adapt(self, count: int, seconds: float) -> None:
+        """Aim at the longest transaction that is fair to other writers."""
+        aim = _SHORT_TRANSACTION_SECONDS if self.ledger.busy() else _TRANSACTION_SECONDS
+        self.batch_size = max(20, min(2_000, 2 * count, int(count * aim / max(seconds, 1e-3))))
+
+    def tally(self, ready: _Pending, outcome: Outcome) -> None:
+        document = ready.write.document
+        if ready.made:
+            if outcome is Outcome.CREATED:
+                self.report.made_collections.append(document.id)
+            return
+        if outcome is Outcome.CONFLICT:
+            self.refuse(Refusal(ready.place.file, ready.place.line, document.id, "the id is taken (--mode insert)"))
+            return
+        self.documents += 1
+        if isinstance(document, CollectionDocument):
+            self.report.collections += outcome in (Outcome.CREATED, Outcome.UPDATED)
+        elif outcome is Outcome.CREATED:
+            self.report.created += 1
+        elif outcome is Outcome.UPDATED:
+            self.report.updated += 1
+        if outcome is Outcome.UNCHANGED:
+            self.report.unchanged += 1
+        elif outcome is Outcome.IGNORED:
+            self.report.ignored += 1
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.report.refused.append(refusal)
+        self.on_refusal(refusal)
+
+
+class _Id(msgspec.Struct):
+    id: object = None
+
+
+def _id_of(raw: bytes) -> str | None:
+    try:
+        found = msgspec.json.decode(raw, type=_Id).id
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _plain_collection(collection_id: str) -> CollectionDocument:
+    """A collection for items that came without one; its extent is told from them when it is served."""
+    content = {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "id": collection_id,
+        "description": f"Items of {collection_id}; no collection document was loaded with them.",
+        "license": "other",
+        "links": [],
+    }
+    document = read_collection(msgspec.json.encode(content))
+    return CollectionDocument(document.id, document.body, document.links, document.content, made=True)

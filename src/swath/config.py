@@ -1,0 +1,57 @@
+"""Settings. The only module that reads the environment; entry points pass the values down."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """Each has the environment variable `SWATH_` and its name in capitals; docs/reference/settings.md explains them."""
+
+    model_config = SettingsConfigDict(env_prefix="SWATH_", extra="ignore", frozen=True)
+
+    id: str = Field("swath", description="id of the root catalogue")
+    title: str = Field("Swath", description="title of the root catalogue")
+    description: str = Field("A STAC catalogue served by Swath.", description="description of the root catalogue")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, description="port to listen on")
+    workers: int = Field(1, description="number of server processes")
+    public_url: str | None = Field(
+        None, description="address that users see, such as https://stac.example.org/api; wins over all headers"
+    )
+    root_path: str = Field("", description="path under which the API is served, such as /stac")
+    trusted_proxies: str = Field(
+        "127.0.0.1/32,::1/128",
+        description="networks whose Forwarded and X-Forwarded-* headers are believed, comma separated",
+    )
+    search_threads: int = Field(2, ge=1, le=64, description="searches that a process runs at once")
+    search_queue: int = Field(64, ge=1, description="requests that may wait for a thread before 503 is answered")
+
+    @field_validator("root_path")
+    @classmethod
+    def _clean_path(cls, value: str) -> str:
+        path = value.strip().strip("/")
+        return f"/{path}" if path else ""
+
+    @field_validator("public_url")
+    @classmethod
+    def _clean_url(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("begins with http:// or https://")
+        return value.rstrip("/") if value else None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for part in filter(None, map(str.strip, value.split(","))):
+            ip_network(part, strict=False)
+        return value
+
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        parts = filter(None, map(str.strip, self.trusted_proxies.split(",")))
+        return tuple(ip_network(part, strict=False) for part in parts)

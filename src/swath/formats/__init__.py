@@ -1,0 +1,1 @@
+"""Readers and writers of items and collections in files: JSON, NDJSON, static catalogues, GeoParquet."""

@@ -1,0 +1,250 @@
+"""Documents out of files, one at a time, in memory that does not grow with the file.
+
+What a file holds is told by its content, not by its name; only folders are searched by file name.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeAlias
+
+import msgspec
+
+from swath.errors import InvalidRequest, SwathError
+from swath.formats import parquet
+
+__all__ = ["Document", "Unreadable", "read_source", "read_stream"]
+
+Kind: TypeAlias = Literal["item", "collection"]
+
+_SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".parquet", ".geoparquet")
+_PARQUET = b"PAR1"
+_CHUNK = 1 << 20
+_LONGEST_LINE = 64 << 20
+# Whole strings, so that braces inside them do not count.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The text of an item or a collection, and where it stood. `line` counts documents in a file that has no lines.
+
+    `within` is the id of the collection that the file or folder is about, for items that name none.
+    """
+
+    raw: bytes
+    kind: Kind
+    file: str
+    line: int
+    within: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file, or a part of one, that is neither item nor collection."""
+
+    file: str
+    line: int
+    reason: str
+
+
+class _Head(msgspec.Struct):
+    type: str | None = None
+    id: object = None
+
+
+def read_source(source: str) -> Iterator[Document | Unreadable]:
+    """Documents of a file, a folder (searched through), or `-` for standard input. InvalidRequest when it is not there."""
+    if source == "-":
+        import sys
+
+        yield from read_stream(sys.stdin.buffer, "-")
+        return
+    path = Path(source)
+    if path.is_dir():
+        yield from _read_folder(path)
+    elif path.is_file():
+        yield from _read_file(path, None)
+    else:
+        raise InvalidRequest(f"{source} is neither a file nor a folder")
+
+
+def _read_folder(folder: Path) -> Iterator[Document | Unreadable]:
+    """Every STAC file below a folder: catalogue and collection files before the items beside and below them."""
+    within: dict[str, str | None] = {}
+    found = False
+    for name, folders, files in os.walk(folder):
+        folders.sort()
+        here = Path(name)
+        files = sorted((f for f in files if f.lower().endswith(_SUFFIXES)), key=lambda f: (not _is_head(f), f))
+        within[name] = within.get(str(here.parent))
+        for file in files:
+            found = True
+            for document in _read_file(here / file, within[name]):
+                if isinstance(document, Document) and document.kind == "collection" and _is_head(file):
+                    within[name] = str(msgspec.json.decode(document.raw, type=_Head).id)
+                yield document
+    if not found:
+        raise InvalidRequest(f"{folder} holds no file that ends in {', '.join(_SUFFIXES)}")
+
+
+def _is_head(file: str) -> bool:
+    return file.startswith(("collection", "catalog"))
+
+
+def _read_file(path: Path, within: str | None) -> Iterator[Document | Unreadable]:
+    try:
+        with path.open("rb") as stream:
+            if stream.read(4) == _PARQUET:
+                for number, raw in enumerate(parquet.read_items(path), 1):
+                    yield Document(raw, "item", str(path), number, within)
+                return
+            stream.seek(0)
+            yield from read_stream(stream, str(path), within)
+    except OSError as error:
+        yield Unreadable(str(path), 0, f"cannot be read: {error.strerror}")
+    except SwathError as error:
+        yield Unreadable(str(path), 0, str(error))
+
+
+def read_stream(stream: BinaryIO, name: str, within: str | None = None) -> Iterator[Document | Unreadable]:
+    """Documents of one JSON text or of newline-delimited JSON."""
+    first = stream.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf")
+    while first and not first.strip():
+        first = stream.readline(_LONGEST_LINE)
+    if not first:
+        return
+    if _is_whole(first):
+        yield from _read_lines(first, stream, name, within)
+    else:
+        yield from _read_text(first, stream, name, within)
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line is a JSON text by itself, so that more may follow."""
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _read_lines(first: bytes, stream: BinaryIO, name: str, within: str | None) -> Iterator[Document | Unreadable]:
+    line, number = first, 1
+    while line:
+        if len(line) >= _LONGEST_LINE:
+            yield Unreadable(name, number, f"the line is longer than {_LONGEST_LINE >> 20} MB")
+            return
+        if line.strip():
+            yield from _classify(line, name, number, within)
+        line = stream.readline(_LONGEST_LINE)
+        number += 1
+
+
+def _classify(raw: bytes, name: str, number: int, within: str | None) -> Iterator[Document | Unreadable]:
+    try:
+        head = msgspec.json.decode(raw, type=_Head)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        yield Unreadable(name, number, f"not JSON: {error}")
+        return
+    if head.type == "Feature":
+        yield Document(raw, "item", name, number, within)
+    elif head.type == "Collection":
+        yield Document(raw, "collection", name, number)
+    elif head.type == "FeatureCollection":
+        yield from _members(io.BytesIO(raw), name, within)
+    elif head.type == "Catalog":
+        return  # links only; what it links to is found in the folder
+    elif b'"collections"' in raw or b'"features"' in raw:  # an API's answer
+        yield from _members(io.BytesIO(raw), name, within)
+    else:
+        yield Unreadable(name, number, f"neither an Item, a Collection nor an ItemCollection (type {head.type!r})")
+
+
+def _read_text(first: bytes, stream: BinaryIO, name: str, within: str | None) -> Iterator[Document | Unreadable]:
+    """One JSON text over many lines. Small ones are read whole; a large one must be a list of documents."""
+    start = first + stream.read(_CHUNK)
+    rest = stream.read(1)
+    if not rest:
+        yield from _classify(start, name, 1, within)
+    else:
+        yield from _members(_Joined(start + rest, stream), name, within)
+
+
+class _Joined(io.RawIOBase):
+    """Bytes already read, then the rest of a stream."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, size: int = -1) -> bytes:
+        if self._head:
+            part, self._head = self._head[:size], self._head[size:]
+            return part
+        return self._rest.read(size)
+
+
+def _members(stream: io.RawIOBase | io.BytesIO, name: str, within: str | None) -> Iterator[Document | Unreadable]:
+    """The elements of the arrays `features` and `collections` of one object, without holding the object."""
+    number = 0
+    for key, raw in _elements(stream):
+        number += 1
+        kind: Kind = "collection" if key == b"collections" else "item"
+        yield Document(raw, kind, name, number, within if kind == "item" else None)
+    if not number:
+        yield from _classify_rest(stream, name)
+
+
+def _classify_rest(stream: io.RawIOBase | io.BytesIO, name: str) -> Iterator[Unreadable]:
+    if isinstance(stream, io.BytesIO):
+        return  # an empty list is no fault
+    yield Unreadable(name, 1, "no array `features` or `collections` of documents was found in it")
+
+
+def _elements(stream: io.RawIOBase | io.BytesIO) -> Iterator[tuple[bytes, bytes]]:
+    buffer, position, depth = b"", 0, 0
+    wanted: bytes | None = None  # the array that we are in
+    last_string: bytes = b""
+    element = -1
+    while True:
+        chunk = stream.read(_CHUNK)
+        if not chunk:
+            return
+        keep = element if element >= 0 else position
+        buffer = buffer[keep:] + chunk
+        position -= keep
+        element = 0 if element >= 0 else -1
+        while True:
+            match = _STRUCTURE.search(buffer, position)
+            if match is None:
+                open_quote = buffer.find(b'"', position)
+                position = open_quote if open_quote >= 0 else len(buffer)
+                break
+            if b'"' in buffer[position : match.start()]:  # a string that this chunk does not finish
+                position = buffer.index(b'"', position)
+                break
+            position = match.end()
+            token = match[0]
+            if token[:1] == b'"':
+                if depth == 1:
+                    last_string = token[1:-1]
+            elif token in b"{[":
+                depth += 1
+                if depth == 2 and token == b"[" and last_string in (b"features", b"collections"):
+                    wanted = last_string
+                elif depth == 3 and wanted and token == b"{":
+                    element = match.start()
+            else:
+                depth -= 1
+                if depth == 2 and element >= 0 and wanted:
+                    yield wanted, buffer[element:position]
+                    element = -1
+                elif depth == 1:
+                    wanted = None
+        if len(buffer) - max(element, 0) > _LONGEST_LINE:
+            return

@@ -1,0 +1,1 @@
+"""The catalogue over HTTP. Thin: parameters in, one use case, stored bytes out."""

@@ -1,0 +1,38 @@
+"""The conformance classes that are announced. A test of ours stands behind each (tests/test_conformance.py)."""
+
+from __future__ import annotations
+
+__all__ = ["CLASSES"]
+
+_STAC = "https://api.stacspec.org"
+_OGC = "http://www.opengis.net/spec"
+
+CLASSES: tuple[str, ...] = (
+    f"{_STAC}/v1.0.0/core",
+    f"{_STAC}/v1.0.0/collections",
+    f"{_STAC}/v1.0.0/ogcapi-features",
+    f"{_STAC}/v1.0.0/item-search",
+    f"{_STAC}/v1.0.0/item-search#fields",
+    f"{_STAC}/v1.0.0/ogcapi-features#fields",
+    f"{_STAC}/v1.0.0/item-search#query",
+    f"{_STAC}/v1.0.0/ogcapi-features#query",
+    # pystac-client takes 1.0 patterns only, newer clients look for 1.1.
+    f"{_STAC}/v1.0.0/item-search#sort",
+    f"{_STAC}/v1.0.0/ogcapi-features#sort",
+    f"{_STAC}/v1.1.0/item-search#sort",
+    f"{_STAC}/v1.1.0/ogcapi-features#sort",
+    f"{_STAC}/v1.1.0/item-search#sortables",
+    f"{_STAC}/v1.0.0/item-search#filter",
+    f"{_OGC}/ogcapi-features-1/1.0/conf/core",
+    f"{_OGC}/ogcapi-features-1/1.0/conf/geojson",
+    f"{_OGC}/ogcapi-features-1/1.0/conf/oas30",
+    f"{_OGC}/ogcapi-features-3/1.0/conf/filter",
+    f"{_OGC}/ogcapi-features-3/1.0/conf/features-filter",
+    f"{_OGC}/ogcapi-features-5/1.0/conf/sortables",
+    f"{_OGC}/cql2/1.0/conf/cql2-text",
+    f"{_OGC}/cql2/1.0/conf/cql2-json",
+    f"{_OGC}/cql2/1.0/conf/basic-cql2",
+    f"{_OGC}/cql2/1.0/conf/advanced-comparison-operators",
+    f"{_OGC}/cql2/1.0/conf/basic-spatial-functions",
+    f"{_OGC}/cql2/1.0/conf/basic-spatial-functions-plus",
+)

@@ -1,0 +1,63 @@
+"""Errors as answers: one table from class to status and code, one body (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from swath import errors
+
+__all__ = ["ERRORS", "PROBLEM_JSON", "problem"]
+
+PROBLEM_JSON = "application/problem+json"
+
+# The first class that an error is an instance of decides.
+ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
+    (errors.InvalidFilter, 400, "InvalidFilter"),
+    (errors.InvalidCursor, 400, "InvalidToken"),
+    (errors.InvalidDocument, 400, "InvalidDocument"),
+    (errors.InvalidRequest, 400, "InvalidParameter"),
+    (errors.NotFound, 404, "NotFound"),
+    (errors.MethodNotAllowed, 405, "MethodNotAllowed"),
+    (errors.NotAcceptable, 406, "NotAcceptable"),
+    (errors.Conflict, 409, "Conflict"),
+    (errors.Gone, 410, "Gone"),
+    (errors.TooLarge, 413, "TooLarge"),
+    (errors.UnsupportedMediaType, 415, "UnsupportedMediaType"),
+    (errors.Unavailable, 503, "Unavailable"),
+)
+
+
+def problem(error: Exception, instance: str) -> Response:
+    """The answer for an error. What is not in the table is a fault of ours: 500, without details."""
+    for kind, status, code in ERRORS:
+        if isinstance(error, kind):
+            break
+    else:
+        status, code = 500, "InternalError"
+    words = str(error) if status < 500 or status == 503 else "something went wrong here; the server's log has the details"
+    body: dict[str, Any] = {
+        "type": f"urn:swath:error:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "description": words,
+        "detail": words,
+        "message": words,
+        "instance": instance,
+    }
+    if isinstance(error, errors.InvalidFilter) and error.at is not None:
+        body["at"] = error.at
+    elif isinstance(error, errors.InvalidDocument) and error.pointer:
+        body["at"] = error.pointer
+    headers = {"cache-control": "no-store"}
+    if isinstance(error, errors.Unavailable):
+        headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, errors.MethodNotAllowed) and error.allowed:
+        headers["allow"] = ", ".join(error.allowed)
+    # Lone surrogates can come in with a parameter and cannot go out as UTF-8.
+    text = {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in body.items()}
+    return Response(msgspec.json.encode(text), status, headers, PROBLEM_JSON)

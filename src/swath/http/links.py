@@ -1,0 +1,110 @@
+"""Absolute addresses: where the caller believes this server to be, and the links built on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from swath.config import Settings
+from swath.errors import InvalidRequest
+
+__all__ = ["Address", "address_of", "json_links", "link", "segment"]
+
+_HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
+_FORWARDED = re.compile(r"""\s*([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;,\s"]*))\s*(?:;|$)""")
+
+GEOJSON = "application/geo+json"
+JSON = "application/json"
+SCHEMA = "application/schema+json"
+
+
+class Address:
+    """The public address of the API's root, without a slash at its end."""
+
+    __slots__ = ("base",)
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+
+    def href(self, path: str, query: Iterable[tuple[str, str]] = ()) -> str:
+        text = urlencode(list(query), quote_via=quote, safe="/:,")
+        return f"{self.base}{path}" + (f"?{text}" if text else "")
+
+
+def segment(name: str) -> str:
+    """An id as one segment of a path."""
+    return quote(name, safe="!$'()*,:;=@~")
+
+
+def link(rel: str, href: str, media_type: str | None = JSON, **more: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"rel": rel, "href": href}
+    if media_type is not None:
+        made["type"] = media_type
+    made.update(more)
+    return made
+
+
+def json_links(links: Iterable[dict[str, Any]]) -> bytes:
+    """Links as JSON text, comma separated, without brackets."""
+    return msgspec.json.encode(list(links))[1:-1]
+
+
+def address_of(scope: dict[str, Any], settings: Settings, trusted: tuple[IPv4Network | IPv6Network, ...]) -> Address:
+    """Where the caller sees the API. InvalidRequest for a Host that is none.
+
+    A `public_url` setting wins. `Forwarded` (RFC 7239) and `X-Forwarded-*` count only from trusted peers,
+    and of several hops the nearest, since all others may have been made up by the caller.
+    """
+    if settings.public_url:
+        return Address(settings.public_url)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    scheme = scope.get("scheme", "http")
+    server = scope.get("server") or ("127.0.0.1", None)
+    host = headers.get("host") or (f"{server[0]}:{server[1]}" if server[1] else str(server[0]))
+    prefix = settings.root_path
+    if _is_trusted(scope.get("client"), trusted):
+        scheme, host, prefix = _forwarded(headers, scheme, host, prefix)
+    if not _HOST.fullmatch(host):
+        raise InvalidRequest(f"the Host header {host[:80]!r} is not the name of a host")
+    default_port = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return Address(f"{scheme}://{host.removesuffix(default_port) if default_port else host}{prefix}")
+
+
+def _is_trusted(client: tuple[str, int] | None, trusted: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    if client is None:
+        return False
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return False
+    return any(address in network for network in trusted)
+
+
+def _forwarded(headers: dict[str, str], scheme: str, host: str, prefix: str) -> tuple[str, str, str]:
+    port = ""
+    if "forwarded" in headers:
+        nearest = headers["forwarded"].rsplit(",", 1)[-1]
+        pairs = {name.lower(): (quoted or plain) for name, quoted, plain in _FORWARDED.findall(nearest)}
+        scheme, host = pairs.get("proto", scheme).lower(), pairs.get("host", host)
+    else:
+        scheme = _last(headers, "x-forwarded-proto", scheme).lower()
+        host = _last(headers, "x-forwarded-host", host)
+        port = _last(headers, "x-forwarded-port", "")
+    path = _last(headers, "x-forwarded-prefix", "")
+    if scheme not in ("http", "https"):
+        raise InvalidRequest(f"the forwarded protocol {scheme[:20]!r} is neither http nor https")
+    if path and not _PREFIX.fullmatch(path):
+        raise InvalidRequest(f"the forwarded prefix {path[:80]!r} is not a path")
+    if port.isdigit() and not re.search(r":[0-9]+$", host):
+        host = f"{host}:{port}"
+    return scheme, host, path.rstrip("/") + prefix
+
+
+def _last(headers: dict[str, str], name: str, default: str) -> str:
+    return headers[name].rsplit(",", 1)[-1].strip() or default if name in headers else default

@@ -1,0 +1,134 @@
+"""What wraps every answer: CORS for safe methods, and compression."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+import zstandard
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Compression", "Cors"]
+
+_EXPOSED = b"Allow, Content-Language, ETag, Link, Location, Retry-After"
+_SMALLEST = 700
+_COMPRESSIBLE = re.compile(rb"(?:application/(?:[a-z0-9.+-]*\+)?json|application/vnd\.oai|text/|application/javascript|image/svg)")
+
+
+class Cors:
+    """Any origin may read. No credentials, and no unsafe method, is ever granted.
+
+    POST is granted where it only searches; `safe_posts` are those paths.
+    """
+
+    def __init__(self, app: ASGIApp, safe_posts: frozenset[str]) -> None:
+        self.app, self.safe_posts = app, safe_posts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message["headers"])
+                headers.append((b"access-control-allow-origin", b"*"))
+                headers.append((b"access-control-expose-headers", _EXPOSED))
+                if scope["method"] == "OPTIONS":
+                    allow = next((value for name, value in headers if name == b"allow"), b"GET, HEAD, OPTIONS")
+                    granted = [m for m in allow.decode().split(", ") if m in self.granted(scope["path"])]
+                    headers.append((b"access-control-allow-methods", ", ".join(granted).encode()))
+                    headers.append((b"access-control-allow-headers", b"Accept, Authorization, Content-Type, If-None-Match"))
+                    headers.append((b"access-control-max-age", b"86400"))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+    def granted(self, path: str) -> tuple[str, ...]:
+        return ("GET", "HEAD", "OPTIONS", *(("POST",) if path in self.safe_posts else ()))
+
+
+class Compression:
+    """gzip and zstd, as the caller prefers (RFC 9110, 12.5.3). Answers are whole, so one call packs each."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        accepted = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
+        encoding = _choose(accepted.decode("latin-1"))
+        start: Message | None = None
+
+        async def packed(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            assert start is not None
+            body = message.get("body", b"")
+            headers = [*start["headers"], (b"vary", b"Accept-Encoding")]
+            if encoding and not message.get("more_body") and len(body) >= _SMALLEST and _may_pack(headers):
+                body = _pack(body, encoding)
+                headers = [_for_encoding(pair, encoding, len(body)) for pair in headers]
+                headers.append((b"content-encoding", encoding.encode()))
+            await send({**start, "headers": headers})
+            await send({**message, "body": body})
+
+        async def passing(message: Message) -> None:
+            """Streams go through as they come."""
+            nonlocal start
+            if start is None or message["type"] != "http.response.body" or not message.get("more_body"):
+                if start is not None and start.get("sent"):
+                    await send(message)
+                else:
+                    await packed(message)
+                return
+            if not start.get("sent"):
+                await send({k: v for k, v in start.items() if k != "sent"})
+                start["sent"] = True
+            await send(message)
+
+        await self.app(scope, receive, passing)
+
+
+def _choose(accepted: str) -> str | None:
+    weights: dict[str, float] = {}
+    for part in accepted.split(","):
+        name, _, parameter = part.partition(";")
+        weight = parameter.strip().removeprefix("q=")
+        try:
+            weights[name.strip().lower()] = float(weight) if weight else 1.0
+        except ValueError:
+            weights[name.strip().lower()] = 0.0
+    best = max(("zstd", "gzip"), key=lambda name: weights.get(name, weights.get("*", 0.0)))
+    weight = weights.get(best, weights.get("*", 0.0))
+    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+
+
+def _may_pack(headers: list[tuple[bytes, bytes]]) -> bool:
+    if any(name == b"content-encoding" for name, _ in headers):
+        return False
+    return any(name == b"content-type" and _COMPRESSIBLE.match(value) for name, value in headers)
+
+
+def _pack(body: bytes, encoding: str) -> bytes:
+    if encoding == "zstd":
+        return zstandard.ZstdCompressor(level=3).compress(body)
+    packer = zlib.compressobj(4, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+def _for_encoding(pair: tuple[bytes, bytes], encoding: str, size: int) -> tuple[bytes, bytes]:
+    """Another encoding is another representation: its length and its strong ETag differ."""
+    name, value = pair
+    if name == b"content-length":
+        return name, str(size).encode()
+    if name == b"etag":
+        return name, value[:-1] + b"+" + encoding.encode() + b'"'
+    return pair
+
+

@@ -1,0 +1,203 @@
+"""The OpenAPI 3.0 document, made from the table of routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swath import __version__
+from swath.config import Settings
+from swath.http.errors import ERRORS, PROBLEM_JSON
+from swath.http.links import Address
+from swath.http.routes import ROUTES, Route
+from swath.limits import LIMITS
+
+__all__ = ["document"]
+
+_TEXT = {"type": "string"}
+_STRINGS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+
+
+def _query(name: str, description: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema, **more}
+
+
+_LISTED = {"style": "form", "explode": False}
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "collection": {"name": "collection", "in": "path", "required": True, "schema": _TEXT,
+                   "description": "id of a collection"},
+    "item": {"name": "item", "in": "path", "required": True, "schema": _TEXT, "description": "id of an item"},
+    "collections": _query("collections", "ids of collections, comma separated", _STRINGS, **_LISTED),
+    "ids": _query("ids", "ids of items, comma separated", _STRINGS, **_LISTED),
+    "bbox": _query("bbox", "west, south, east, north in degrees (with heights: 6 numbers); west > east runs across "
+                   "the antimeridian", {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
+                   **_LISTED),
+    "intersects": _query("intersects", "a GeoJSON geometry as text", _TEXT),
+    "datetime": _query("datetime", "an RFC 3339 instant or an interval; `..` or nothing for an open end", _TEXT,
+                       examples={"interval": {"value": "2020-01-01T00:00:00Z/.."}}),
+    "limit": _query("limit", f"items of a page; more than {LIMITS.page_max:,} is taken as that",
+                    {"type": "integer", "minimum": 1}),
+    "query": _query("query", 'tests on properties as JSON text, such as {"eo:cloud_cover": {"lt": 10}}', _TEXT),
+    "filter": _query("filter", "a CQL2 filter", _TEXT, examples={"text": {"value": "eo:cloud_cover < 10"}}),
+    "filter-lang": _query("filter-lang", "language of the filter",
+                          {"type": "string", "enum": ["cql2-text", "cql2-json"], "default": "cql2-text"}),
+    "filter-crs": _query("filter-crs", "coordinate system of the filter; only CRS84",
+                         {"type": "string", "enum": ["http://www.opengis.net/def/crs/OGC/1.3/CRS84"]}),
+    "sortby": _query("sortby", "names, comma separated; `-` before a name descends", _TEXT,
+                     examples={"newest": {"value": "-datetime"}}),
+    "fields": _query("fields", "members to return, comma separated; `-` before a path leaves it out", _TEXT),
+    "token": _query("token", "a place in the result, out of a `next` or `prev` link", _TEXT),
+    "count": _query("count", "`none` saves the count, `exact` waits for it", {"type": "string",
+                                                                                "enum": ["exact", "none"]}),
+}  # fmt: skip
+
+_LINK = {
+    "type": "object",
+    "required": ["rel", "href"],
+    "properties": {"rel": _TEXT, "href": _TEXT, "type": _TEXT, "title": _TEXT, "method": _TEXT,
+                   "body": {"type": "object"}},
+}  # fmt: skip
+_LINKS = {"type": "array", "items": {"$ref": "#/components/schemas/link"}}
+_COUNT = {"type": "integer", "minimum": 0}
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "link": _LINK,
+    "object": {"type": "object"},
+    "catalog": {
+        "type": "object",
+        "required": ["type", "stac_version", "id", "description", "links", "conformsTo"],
+        "properties": {"type": {"type": "string", "enum": ["Catalog"]}, "stac_version": _TEXT, "id": _TEXT,
+                       "title": _TEXT, "description": _TEXT, "links": _LINKS,
+                       "conformsTo": {"type": "array", "items": _TEXT}},
+    },
+    "conformance": {
+        "type": "object",
+        "required": ["conformsTo"],
+        "properties": {"conformsTo": {"type": "array", "items": _TEXT}},
+    },
+    "collection": {
+        "type": "object",
+        "description": "A STAC Collection as its publisher wrote it, with links of this server.",
+        "required": ["id", "links", "extent"],
+        "properties": {"id": _TEXT, "links": _LINKS, "extent": {"type": "object"}},
+    },
+    "collections": {
+        "type": "object",
+        "required": ["collections", "links", "numberMatched", "numberReturned"],
+        "properties": {"collections": {"type": "array", "items": {"$ref": "#/components/schemas/collection"}},
+                       "links": _LINKS, "numberMatched": _COUNT, "numberReturned": _COUNT},
+    },
+    "item": {
+        "type": "object",
+        "description": "A STAC Item as its publisher wrote it, with links of this server.",
+        "properties": {"id": _TEXT, "links": _LINKS},
+    },
+    "itemCollection": {
+        "type": "object",
+        "required": ["type", "features", "links", "numberReturned"],
+        "properties": {"type": {"type": "string", "enum": ["FeatureCollection"]},
+                       "features": {"type": "array", "items": {"$ref": "#/components/schemas/item"}},
+                       "links": _LINKS, "numberMatched": _COUNT, "numberReturned": _COUNT},
+    },
+    "names": {
+        "type": "object",
+        "description": "A JSON Schema whose properties are the names.",
+        "required": ["$schema", "$id", "type", "properties"],
+        "properties": {"properties": {"type": "object"}},
+    },
+    "limits": {"type": "object", "additionalProperties": {"type": "number"}},
+    "search": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "collections": {"oneOf": [{"type": "array", "items": _TEXT}, _TEXT]},
+            "ids": {"oneOf": [{"type": "array", "items": _TEXT}, _TEXT]},
+            "bbox": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
+            "intersects": {"type": "object"},
+            "datetime": _TEXT,
+            "limit": {"type": "integer", "minimum": 1},
+            "query": {"type": "object"},
+            "filter": {"oneOf": [{"type": "object"}, {"type": "boolean"}, _TEXT]},
+            "filter-lang": {"type": "string", "enum": ["cql2-json", "cql2-text"], "default": "cql2-json"},
+            "filter-crs": {"type": "string", "enum": ["http://www.opengis.net/def/crs/OGC/1.3/CRS84"]},
+            "sortby": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["field"],
+                    "properties": {"field": _TEXT, "direction": {"type": "string", "enum": ["asc", "desc"]}},
+                },
+            },
+            "fields": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"include": {"type": "array", "items": _TEXT},
+                               "exclude": {"type": "array", "items": _TEXT}},
+            },
+            "token": _TEXT,
+            "count": {"type": "string", "enum": ["exact", "none"]},
+        },
+    },
+    "problem": {
+        "type": "object",
+        "description": "RFC 9457.",
+        "required": ["type", "title", "status", "code", "description", "detail", "message", "instance"],
+        "properties": {
+            "type": _TEXT, "title": _TEXT, "status": {"type": "integer"},
+            "code": {"type": "string", "enum": sorted({code for _, _, code in ERRORS} | {"InternalError"})},
+            "description": _TEXT, "detail": _TEXT, "message": _TEXT, "instance": _TEXT,
+            "at": {"description": "where in the filter or document: a text offset or a JSON pointer"},
+        },
+    },
+}  # fmt: skip
+
+_FAULTS = {
+    400: "the request cannot be understood",
+    404: "there is no such thing",
+    410: "the token is from an earlier life of the catalogue",
+    413: "larger than /limits allows",
+    415: "not a media type that is read here",
+    503: "over the deadline, or too many requests at once",
+}
+
+
+def document(address: Address, settings: Settings) -> dict[str, Any]:
+    """The document, as seen from an address."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": settings.title, "description": settings.description, "version": __version__},
+        "servers": [{"url": address.base or "/"}],
+        "paths": paths,
+        "components": {"schemas": SCHEMAS},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    for status, (media_type, schema) in route.answers.items():
+        answers[str(status)] = {"description": "not changed" if status == 304 else "what was asked for"}
+        if media_type:
+            answers[str(status)]["content"] = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    for status in route.faults:
+        answers[str(status)] = {
+            "description": _FAULTS[status],
+            "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/problem"}}},
+        }
+    operation: dict[str, Any] = {
+        "operationId": route.operation,
+        "summary": route.summary,
+        "tags": [route.tag],
+        "parameters": [PARAMETERS[name] for name in route.parameters],
+        "responses": answers,
+    }
+    if route.body:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}},
+        }
+    return operation
+
+

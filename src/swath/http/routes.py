@@ -1,0 +1,291 @@
+"""The table of routes: the router and the OpenAPI document are both made from it.
+
+A handler takes a `Call` and returns a response; it runs in a search thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.responses import Response
+
+from swath.access import Rule
+from swath.catalog import Catalog, build_search
+from swath.catalog.request import SearchRequest
+from swath.config import Settings
+from swath.errors import InvalidRequest
+from swath.http.conformance import CLASSES
+from swath.http.links import GEOJSON, JSON, SCHEMA, Address, link, segment
+from swath.http.params import (
+    SEARCH_PARAMETERS,
+    Query,
+    parse_query,
+    read_integer,
+    search_from_body,
+    search_from_query,
+)
+from swath.http.responses import (
+    QUERYABLES_REL,
+    SORTABLES_REL,
+    collection_bytes,
+    entity,
+    feature_page,
+    item_bytes,
+    json_answer,
+)
+from swath.limits import LIMITS
+from swath.search import Page
+
+__all__ = ["OPENAPI", "ROUTES", "Call", "Route"]
+
+OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as a handler sees it. `path` holds the decoded parts of the route."""
+
+    catalog: Catalog
+    settings: Settings
+    rule: Rule
+    address: Address
+    method: str
+    target: str
+    query: bytes
+    path: dict[str, str]
+    body: bytes
+    headers: dict[str, str]
+    document: Callable[[Address], dict[str, Any]]
+
+    def parameters(self, allowed: tuple[str, ...]) -> Query:
+        return parse_query(self.query, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method on one path. `answers` gives media type and schema name by status."""
+
+    method: str
+    path: str
+    handler: Callable[[Call], Response]
+    operation: str
+    summary: str
+    parameters: tuple[str, ...] = ()
+    body: str | None = None
+    answers: dict[int, tuple[str, str]] = field(default_factory=dict)
+    faults: tuple[int, ...] = (400, 503)
+    tag: str = "STAC"
+
+
+# -- catalogue -----------------------------------------------------------------------------------
+
+
+def landing(call: Call) -> Response:
+    call.parameters(())
+    at = call.address
+    return json_answer(
+        {
+            "type": "Catalog",
+            "stac_version": "1.0.0",
+            "id": call.settings.id,
+            "title": call.settings.title,
+            "description": call.settings.description,
+            "conformsTo": CLASSES,
+            "links": [
+                link("self", at.href("/")),
+                link("root", at.href("/")),
+                link("conformance", at.href("/conformance")),
+                link("data", at.href("/collections")),
+                link("search", at.href("/search"), GEOJSON, method="GET", title="Search items"),
+                link("search", at.href("/search"), GEOJSON, method="POST", title="Search items"),
+                link(QUERYABLES_REL, at.href("/queryables"), SCHEMA, title="Queryables"),
+                link(SORTABLES_REL, at.href("/sortables"), SCHEMA, title="Sortables"),
+                link("service-desc", at.href("/api"), OPENAPI, title="OpenAPI document"),
+                link("service-doc", at.href("/api.html"), "text/html", title="API documentation"),
+            ],
+        }
+    )
+
+
+def conformance(call: Call) -> Response:
+    call.parameters(())
+    return json_answer({"conformsTo": CLASSES})
+
+
+def limits(call: Call) -> Response:
+    call.parameters(())
+    return json_answer(LIMITS.published())
+
+
+def openapi(call: Call) -> Response:
+    call.parameters(())
+    return Response(msgspec.json.encode(call.document(call.address)), headers={"content-type": OPENAPI})
+
+
+# -- collections ---------------------------------------------------------------------------------
+
+
+def collections(call: Call) -> Response:
+    query = call.parameters(("limit", "token"))
+    limit = read_integer("limit", query.one("limit"))
+    if limit is not None and limit < 1:
+        raise InvalidRequest(f"limit: {limit} is not 1 or more")
+    page = call.catalog.collections(
+        min(limit or LIMITS.collections_default, LIMITS.page_max), query.one("token") or None, call.rule
+    )
+    links = [link("self", _here(call)), link("root", call.address.href("/")), link("parent", call.address.href("/"))]
+    for rel, token in (("next", page.next), ("prev", page.previous)):
+        if token is not None:
+            links.append(link(rel, _with_token(call, token)))
+    documents = [msgspec.Raw(collection_bytes(view, call.address)) for view in page.collections]
+    return json_answer(
+        {
+            "collections": documents,
+            "links": links,
+            "numberMatched": page.matched,
+            "numberReturned": len(documents),
+        }
+    )
+
+
+def collection(call: Call) -> Response:
+    call.parameters(())
+    view = call.catalog.collection(call.path["collection"], call.rule)
+    body = collection_bytes(view, call.address)
+    return entity(body, JSON, _tag(call, view.seq), call.headers.get("if-none-match"))
+
+
+def queryables(call: Call) -> Response:
+    return _names(call, call.catalog.queryables(call.path.get("collection"), call.rule), "Queryables")
+
+
+def sortables(call: Call) -> Response:
+    return _names(call, call.catalog.sortables(call.path.get("collection"), call.rule), "Sortables")
+
+
+def _names(call: Call, properties: dict[str, Any], title: str) -> Response:
+    call.parameters(())
+    return json_answer(
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": _here(call),
+            "type": "object",
+            "title": title,
+            "properties": properties,
+            "additionalProperties": title == "Queryables",
+        },
+        SCHEMA,
+    )
+
+
+# -- items ---------------------------------------------------------------------------------------
+
+
+def item(call: Call) -> Response:
+    call.parameters(())
+    found = call.catalog.item(call.path["collection"], call.path["item"], call.rule)
+    return entity(item_bytes(found, call.address), GEOJSON, _tag(call, found.seq), call.headers.get("if-none-match"))
+
+
+def items(call: Call) -> Response:
+    request = search_from_query(call.parameters(ITEM_PARAMETERS))
+    name = call.path["collection"]
+    call.catalog.collection(name, call.rule)  # 404 where there is none
+    at = f"/collections/{segment(name)}"
+    more = [link("collection", call.address.href(at)), link("parent", call.address.href(at))]
+    return _search(call, _within(request, name), more)
+
+
+def search(call: Call) -> Response:
+    return _search(call, search_from_query(call.parameters(SEARCH_PARAMETERS)), [])
+
+
+def search_posted(call: Call) -> Response:
+    call.parameters(())
+    request, body = search_from_body(call.body)
+    page = call.catalog.search(found := build_search(request), call.rule)
+    links = [link("root", call.address.href("/")), link("self", _here(call), GEOJSON)]
+    for rel, token in (("next", page.next), ("prev", page.previous)):
+        if token is not None:
+            again = {**body, "token": token}
+            links.append(link(rel, call.address.href("/search"), GEOJSON, method="POST", body=again))
+    content = feature_page(page.items, found.fields, links, page.matched, call.address)
+    return Response(content, media_type=GEOJSON)
+
+
+def _within(request: SearchRequest, collection_id: str) -> SearchRequest:
+    from dataclasses import replace
+
+    return replace(request, collections=[collection_id])
+
+
+def _search(call: Call, request: SearchRequest, more: list[dict[str, Any]]) -> Response:
+    found = build_search(request)
+    page: Page = call.catalog.search(found, call.rule)
+    links = [link("root", call.address.href("/")), link("self", _here(call), GEOJSON), *more]
+    for rel, token in (("next", page.next), ("prev", page.previous)):
+        if token is not None:
+            links.append(link(rel, _with_token(call, token), GEOJSON, method="GET"))
+    content = feature_page(page.items, found.fields, links, page.matched, call.address)
+    return Response(content, media_type=GEOJSON)
+
+
+def _here(call: Call) -> str:
+    """The address that was asked, with its query as it came."""
+    text = call.query.decode("ascii", "replace").replace('"', "%22").replace("<", "%3C").replace(">", "%3E")
+    return call.address.base + call.target + (f"?{text.replace(' ', '%20')}" if text else "")
+
+
+def _with_token(call: Call, token: str) -> str:
+    """The same request, at another place."""
+    pairs = [(name, value) for name, value in parse_qsl(call.query.decode(), keep_blank_values=True) if name != "token"]
+    return call.address.href(call.target, [*pairs, ("token", token)])
+
+
+def _tag(call: Call, seq: int) -> bytes:
+    """The version's tag: tells versions apart without telling how many there are."""
+    key = call.catalog.ledger.epoch
+    return hashlib.blake2b(seq.to_bytes(8, "little"), digest_size=8, key=key).digest()
+
+
+# -- the table -----------------------------------------------------------------------------------
+
+ITEM_PARAMETERS = tuple(name for name in SEARCH_PARAMETERS if name not in ("collections", "ids", "intersects"))
+_PAGE = {200: (GEOJSON, "itemCollection")}
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/", landing, "getLandingPage", "The root catalogue", answers={200: (JSON, "catalog")}),
+    Route("GET", "/conformance", conformance, "getConformance", "What this API conforms to",
+          answers={200: (JSON, "conformance")}),
+    Route("GET", "/collections", collections, "getCollections", "All collections", ("limit", "token"),
+          answers={200: (JSON, "collections")}, faults=(400, 410, 503)),
+    Route("GET", "/collections/{collection}", collection, "getCollection", "One collection", ("collection",),
+          answers={200: (JSON, "collection"), 304: ("", "")}, faults=(400, 404, 503)),
+    Route("GET", "/collections/{collection}/items", items, "getItems", "Items of a collection",
+          ("collection", *ITEM_PARAMETERS), answers=_PAGE, faults=(400, 404, 410, 503)),
+    Route("GET", "/collections/{collection}/items/{item}", item, "getItem", "One item", ("collection", "item"),
+          answers={200: (GEOJSON, "item"), 304: ("", "")}, faults=(400, 404, 503)),
+    Route("GET", "/collections/{collection}/queryables", queryables, "getCollectionQueryables",
+          "What the items of a collection can be filtered by", ("collection",),
+          answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),
+    Route("GET", "/collections/{collection}/sortables", sortables, "getCollectionSortables",
+          "What the items of a collection can be sorted by", ("collection",),
+          answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),
+    Route("GET", "/search", search, "getSearch", "Search items", SEARCH_PARAMETERS, answers=_PAGE,
+          faults=(400, 410, 503)),
+    Route("POST", "/search", search_posted, "postSearch", "Search items", (), "search", _PAGE,
+          (400, 410, 413, 415, 503)),
+    Route("GET", "/queryables", queryables, "getQueryables", "What items can be filtered by",
+          answers={200: (SCHEMA, "names")}),
+    Route("GET", "/sortables", sortables, "getSortables", "What items can be sorted by",
+          answers={200: (SCHEMA, "names")}),
+    Route("GET", "/api", openapi, "getApi", "This API as an OpenAPI document", answers={200: (OPENAPI, "object")},
+          tag="Service"),
+    Route("GET", "/limits", limits, "getLimits", "Every cap of this server", answers={200: (JSON, "limits")},
+          tag="Service"),
+)  # fmt: skip
