@@ -1,0 +1,96 @@
+"""`swath check` and `swath doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import apsw
+import shapely
+
+from swath import __version__
+from swath.errors import SwathError
+from swath.limits import LIMITS
+from swath.store.sqlite.check import check
+from swath.store.sqlite.schema import FILE_NAME, FORMAT
+
+__all__ = ["run_check", "run_doctor"]
+
+_OLDEST_SQLITE = (3, 51, 3)  # before it, two connections could corrupt the log (sqlite.org/wal.html, WAL-reset bug)
+
+
+def run_check(folder: Path, *, as_json: bool) -> int:
+    report = check(folder)
+    if as_json:
+        print(json.dumps(asdict(report)))
+    else:
+        for problem in report.problems[:50]:
+            print(problem, file=sys.stderr)
+        if len(report.problems) > 50:
+            print(f"and {len(report.problems) - 50} more", file=sys.stderr)
+        verdict = f"{len(report.problems)} problems" if report.problems else "all as it was written"
+        print(
+            f"{folder}: {report.items} items in {report.collections} collections, {report.versions} versions, "
+            f"{report.bytes:,} bytes of documents: {verdict}"
+        )
+    return 1 if report.problems else 0
+
+
+def run_doctor(folder: Path | None, *, as_json: bool) -> int:
+    findings = list(_findings(folder))
+    failed = [finding for finding in findings if finding[2]]
+    if as_json:
+        print(json.dumps([{"name": n, "value": v, "fix": fix} for n, v, fix in findings]))
+    else:
+        width = max(len(name) for name, _, _ in findings)
+        for name, value, fix in findings:
+            print(f"{'MEND' if fix else 'ok  '}  {name:{width}}  {value}" + (f"\n      {fix}" if fix else ""))
+        print("all is well" if not failed else f"{len(failed)} to mend", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _findings(folder: Path | None) -> Iterator[tuple[str, str, str | None]]:
+    """Name, value, and what to do where something is wrong."""
+    yield "swath", f"{__version__} (catalogue format {FORMAT})", None
+    yield "python", platform.python_version(), None
+    sqlite = apsw.sqlite_lib_version()
+    old = tuple(map(int, sqlite.split("."))) < _OLDEST_SQLITE
+    yield "sqlite", sqlite, "install a newer apsw: pip install --upgrade apsw" if old else None
+    yield "geos", shapely.geos_version_string, None
+    for package in ("numpy", "shapely", "msgspec", "zstandard", "starlette", "uvicorn"):
+        yield package, importlib.metadata.version(package), None
+    parquet = importlib.util.find_spec("stac_geoparquet") is not None
+    yield "GeoParquet", "yes" if parquet else "no (pip install 'swath[parquet]' adds it)", None
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    yield "open files", str(files), "raise it: ulimit -n 4096" if files < 256 else None
+    if folder is not None:
+        yield from _catalogue_findings(folder)
+    yield "limits", f"page {LIMITS.page_max:,} items, deadline {LIMITS.deadline_seconds:g} s; /limits has all", None
+
+
+def _catalogue_findings(folder: Path) -> Iterator[tuple[str, str, str | None]]:
+    from swath.catalog import Catalog
+
+    try:
+        catalog = Catalog.open(folder)
+    except SwathError as error:
+        yield "catalogue", str(folder), str(error)
+        return
+    try:
+        revision = catalog.index.refresh()
+        yield "catalogue", f"{folder}: {len(catalog.ledger.collections())} collections, revision {revision}", None
+    finally:
+        catalog.close()
+    writable = os.access(folder / FILE_NAME, os.W_OK)
+    yield "writable", "yes" if writable else "no", None if writable else f"give yourself write access to {folder}"
+    free = shutil.disk_usage(folder).free
+    yield "disk", f"{free / 1e9:,.1f} GB free", "make room: less than 1 GB is left" if free < 1e9 else None

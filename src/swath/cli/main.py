@@ -1,0 +1,253 @@
+"""`swath`: the commands. Each imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from swath import __version__
+
+__all__ = ["app", "main", "run"]
+
+DONE, FAILED, USAGE, PARTLY, NOT_ALLOWED = 0, 1, 2, 3, 4
+
+app = App(
+    name="swath",
+    version=__version__,
+    help="Load STAC items, search them, serve them. Start with `swath demo`.",
+    help_format="plaintext",
+    result_action="return_value",
+)
+
+CatalogFolder = Annotated[Path, Parameter(help="folder of the catalogue")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON instead of words")]
+Debug = Annotated[bool, Parameter(name="--debug", negative="", help="show the traceback of an error")]
+
+
+@app.command
+def demo(
+    catalog: CatalogFolder = Path("swath-demo"),
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    browser: bool = True,
+) -> int:
+    """Load real scenes into a new catalogue, serve it, and open the browser.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on; the next free one is taken if it is in use.
+    browser
+        Open the browser once the server answers.
+    """
+    from swath.cli.serving import run_demo
+
+    return run_demo(catalog, host, port, browser=browser)
+
+
+@app.command
+def load(
+    catalog: CatalogFolder,
+    /,
+    *sources: str,
+    mode: Literal["upsert", "insert", "ignore"] = "upsert",
+    collection: str | None = None,
+    json: Json = False,
+) -> int:
+    """Load items and collections from files and folders; `-` reads standard input.
+
+    Takes NDJSON, single JSON documents, ItemCollections, static catalogue folders and GeoParquet, told by
+    their content. Refused documents are listed with file, line, id and reason; the others are kept.
+
+    Parameters
+    ----------
+    sources
+        Files or folders.
+    mode
+        What to do with an id that is there: replace it (the same bytes make no new version), refuse, or keep.
+    collection
+        Collection of items that name none.
+    """
+    from swath.cli.loading import run_load
+
+    return run_load(catalog, sources, mode, collection, as_json=json)
+
+
+@app.command
+def serve(
+    catalog: CatalogFolder,
+    /,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    root_path: str | None = None,
+    public_url: str | None = None,
+) -> int:
+    """Serve a catalogue as a STAC API.
+
+    Parameters
+    ----------
+    host
+        Address to listen on (127.0.0.1 unless SWATH_HOST says otherwise).
+    port
+        Port to listen on (8000 unless SWATH_PORT says otherwise).
+    workers
+        Number of server processes.
+    root_path
+        Path under which a proxy serves the API, such as /stac.
+    public_url
+        Address that users see; wins over what a proxy sends.
+    """
+    from swath.cli.serving import run_serve
+
+    given = {"host": host, "port": port, "workers": workers, "root_path": root_path, "public_url": public_url}
+    return run_serve(catalog, {name: value for name, value in given.items() if value is not None})
+
+
+@app.command
+def search(
+    source: str,
+    /,
+    *,
+    collections: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    ids: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    bbox: str | None = None,
+    intersects: str | None = None,
+    datetime: str | None = None,
+    filter: str | None = None,  # noqa: A002 - the option's name in STAC
+    sortby: str | None = None,
+    limit: int = 10,
+    count: bool = False,
+    json: Json = False,
+) -> int:
+    """Search a catalogue folder or a STAC API.
+
+    Parameters
+    ----------
+    source
+        Folder of a catalogue, or the address of a STAC API.
+    collections
+        Ids of collections.
+    ids
+        Ids of items.
+    bbox
+        West,south,east,north in degrees.
+    intersects
+        A GeoJSON geometry, or a file that holds one.
+    datetime
+        An instant or an interval, such as 2020-01-01T00:00:00Z/..
+    filter
+        CQL2 text, or CQL2 JSON if it begins with a brace.
+    sortby
+        Names, comma separated; - before a name descends.
+    limit
+        Most items to print; 0 prints all.
+    count
+        Print only how many there are.
+    """
+    from swath.cli.searching import run_search
+
+    words = {"bbox": bbox, "intersects": intersects, "datetime": datetime, "filter": filter, "sortby": sortby}
+    return run_search(source, collections, ids, words, limit, count_only=count, as_json=json)
+
+
+@app.command
+def export(
+    catalog: CatalogFolder,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    filter: str | None = None,  # noqa: A002 - the option's name in STAC
+    json: Json = False,
+) -> int:
+    """Write the catalogue to a file: .ndjson (collections, then items) or .parquet (items).
+
+    Parameters
+    ----------
+    output
+        File to write; `-` writes NDJSON to standard output.
+    filter
+        CQL2 text: only these items.
+    """
+    from swath.cli.exporting import run_export
+
+    return run_export(catalog, output, filter, as_json=json)
+
+
+@app.command
+def check(catalog: CatalogFolder, /, *, json: Json = False) -> int:
+    """Read every byte of a catalogue and compare it with what was written. Exit code 1 if anything is wrong."""
+    from swath.cli.checking import run_check
+
+    return run_check(catalog, as_json=json)
+
+
+@app.command
+def doctor(catalog: Path | None = None, /, *, json: Json = False) -> int:
+    """Print versions and limits, and what to mend.
+
+    Parameters
+    ----------
+    catalog
+        Also look at this catalogue.
+    """
+    from swath.cli.checking import run_doctor
+
+    return run_doctor(catalog, as_json=json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Errors become a few words, tracebacks only with --debug."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words:
+        words = ["--help"]
+    try:
+        result = app(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"swath: {_plain(error)}", file=sys.stderr)
+        print(f"See: swath {words[0] + ' ' if words[0] in app else ''}--help", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("swath: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+    return result if isinstance(result, int) else DONE
+
+
+def _plain(error: CycloptsError) -> str:
+    return " ".join(str(error).split())
+
+
+def _explain(error: Exception) -> int:
+    from swath.errors import SwathError
+
+    if isinstance(error, SwathError):
+        print(f"swath: {error}", file=sys.stderr)
+    elif isinstance(error, OSError):
+        print(f"swath: {error}", file=sys.stderr)
+    else:
+        print(f"swath: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        print("This is a fault of Swath. Run the command again with --debug and report what it prints.", file=sys.stderr)
+    return FAILED
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

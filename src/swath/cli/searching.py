@@ -1,0 +1,161 @@
+"""`swath search`: a folder or an API, with the same words."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from swath.errors import InvalidRequest, NotFound, Unavailable
+
+__all__ = ["run_search"]
+
+
+def run_search(
+    source: str,
+    collections: list[str] | None,
+    ids: list[str] | None,
+    words: dict[str, str | None],
+    limit: int,
+    *,
+    count_only: bool,
+    as_json: bool,
+) -> int:
+    parameters = _parameters(collections, ids, words)
+    if limit < 0:
+        raise InvalidRequest(f"--limit {limit} is not 0 (all) or more")
+    if source.startswith(("http://", "https://")):
+        matched, found = _remote(source, parameters, limit, count_only)
+    else:
+        matched, found = _local(source, parameters, limit, count_only)
+    if count_only:
+        print(json.dumps({"matched": matched}) if as_json else matched)
+        return 0
+    shown = 0
+    for item in found:
+        shown += 1
+        print(json.dumps(item, ensure_ascii=False, separators=(",", ":")) if as_json else _line(item))
+    sys.stdout.flush()
+    if not as_json:
+        print(f"{shown} of {matched} items" if matched is not None else f"{shown} items", file=sys.stderr)
+    return 0
+
+
+def _parameters(
+    collections: list[str] | None, ids: list[str] | None, words: dict[str, str | None]
+) -> dict[str, Any]:
+    parameters: dict[str, Any] = {name: value for name, value in words.items() if value is not None}
+    if collections:
+        parameters["collections"] = [name for part in collections for name in part.split(",")]
+    if ids:
+        parameters["ids"] = ids
+    if "bbox" in parameters:
+        try:
+            parameters["bbox"] = [float(number) for number in parameters["bbox"].split(",")]
+        except ValueError:
+            raise InvalidRequest(f"--bbox {parameters['bbox']!r}: expected west,south,east,north") from None
+    if "intersects" in parameters:
+        parameters["intersects"] = _geometry(parameters["intersects"])
+    if str(parameters.get("filter", "")).lstrip().startswith("{"):
+        parameters["filter"] = _read_json("--filter", parameters["filter"])
+    return parameters
+
+
+def _geometry(text: str) -> Any:
+    if not text.lstrip().startswith("{"):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InvalidRequest(f"--intersects {text}: {error.strerror}") from None
+    value = _read_json("--intersects", text)
+    return value.get("geometry") if isinstance(value, dict) and value.get("type") == "Feature" else value
+
+
+def _read_json(option: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{option} is not JSON: {error}") from None
+
+
+def _local(
+    source: str, parameters: dict[str, Any], limit: int, count_only: bool
+) -> tuple[int | None, Iterator[dict[str, Any]]]:
+    from swath.session import Session
+
+    session = Session(source)
+    results = session.search(**parameters, limit=limit or None)
+    return results.matched, iter(()) if count_only else iter(results)
+
+
+def _remote(
+    source: str, parameters: dict[str, Any], limit: int, count_only: bool
+) -> tuple[int | None, Iterator[dict[str, Any]]]:
+    body = dict(parameters)
+    if isinstance(body.get("filter"), str):
+        body["filter-lang"] = "cql2-text"
+    if "sortby" in body:
+        names = [name.strip() for name in body["sortby"].split(",")]
+        body["sortby"] = [
+            {"field": name.lstrip("+-"), "direction": "desc" if name.startswith("-") else "asc"} for name in names
+        ]
+    page_size = 1 if count_only else min(limit or 1_000, 1_000)
+    first = _post(urljoin(source.rstrip("/") + "/", "search"), {**body, "limit": page_size})
+    matched = first.get("numberMatched", first.get("context", {}).get("matched"))
+    items = _pages(first, {**body, "limit": page_size})
+    return matched, islice(items, limit) if limit else items
+
+
+def _pages(page: dict[str, Any], body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    while True:
+        yield from page.get("features", ())
+        following = next((link for link in page.get("links", ()) if link.get("rel") == "next"), None)
+        if following is None or not page.get("features"):
+            return
+        if str(following.get("method", "GET")).upper() == "POST":
+            sent = following.get("body", {})
+            page = _post(following["href"], {**body, **sent} if following.get("merge") else sent)
+        else:
+            page = _ask(urllib.request.Request(following["href"]))
+
+
+def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    return _ask(
+        urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
+    )
+
+
+def _ask(request: urllib.request.Request) -> dict[str, Any]:
+    request.add_header("Accept", "application/geo+json, application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            value = json.load(answer)
+    except urllib.error.HTTPError as error:
+        words = error.read(2_000).decode("utf-8", "replace")
+        try:
+            words = json.loads(words).get("description", words)
+        except (ValueError, AttributeError):
+            pass
+        raise NotFound(f"{request.full_url} answered {error.code}: {words}") from None
+    except (urllib.error.URLError, OSError) as error:
+        raise Unavailable(f"cannot reach {request.full_url}: {getattr(error, 'reason', error)}") from None
+    except ValueError:
+        raise InvalidRequest(f"{request.full_url} did not answer JSON; is it the address of a STAC API?") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{request.full_url} did not answer an ItemCollection")
+    return value
+
+
+def _line(item: dict[str, Any]) -> str:
+    """One item in one line: when, where it belongs, its id, its clouds."""
+    properties = item.get("properties", {})
+    when = properties.get("datetime") or properties.get("start_datetime") or ""
+    cloud = properties.get("eo:cloud_cover")
+    clouds = f"  cloud {cloud:g} %" if isinstance(cloud, int | float) else ""
+    return f"{when[:19]:19}  {item.get('collection') or '':24}  {item.get('id')}{clouds}"

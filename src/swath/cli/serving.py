@@ -1,0 +1,133 @@
+"""`swath serve` and `swath demo`."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+import urllib.error
+import urllib.request
+from functools import partial
+from importlib.resources import as_file, files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+from uvicorn.supervisors import Multiprocess
+
+from swath.catalog import Catalog
+from swath.cli.loading import load_sources
+from swath.config import Settings
+from swath.errors import InvalidRequest
+from swath.http.app import create_app
+
+__all__ = ["run_demo", "run_serve"]
+
+
+def run_serve(folder: Path, given: dict[str, Any]) -> int:
+    settings = _settings(given)
+    Catalog.open(folder).close()  # say what is wrong before any worker starts
+    return _serve(folder, settings, _bind(settings.host, settings.port, search=False), on_ready=None)
+
+
+def run_demo(folder: Path, host: str, port: int, *, browser: bool) -> int:
+    settings = _settings({"host": host, "port": port, "title": "Swath demo"})
+    catalog = Catalog.open(folder, create=True)
+    try:
+        with as_file(files("swath.demo")) as scenes:
+            report = load_sources(catalog, [str(scenes / "collections.ndjson"), str(scenes / "items.ndjson")],
+                                  "upsert", None)  # fmt: skip
+    finally:
+        catalog.close()
+    loaded = report.created + report.updated + report.unchanged
+    print(f"{loaded} real scenes in {folder}", file=sys.stderr)
+
+    def on_ready(url: str) -> None:
+        if browser:
+            import webbrowser
+
+            webbrowser.open(f"{url}/api.html")
+
+    return _serve(folder, settings, _bind(host, port, search=True), on_ready)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(f"setting {name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _bind(host: str, port: int, *, search: bool) -> socket.socket:
+    """A listening socket; with `search`, on the next free port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port, port + (50 if search and port else 1)):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+        except OSError as error:
+            listener.close()
+            last = error
+            continue
+        listener.set_inheritable(True)
+        return listener
+    raise InvalidRequest(f"cannot listen on {host}:{port}: {last.strerror}; choose another with --port")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: Any) -> int:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}{settings.root_path}"
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = uvicorn.Config(
+        partial(create_app, settings, folder),
+        factory=True,
+        http="httptools",
+        loop="uvloop",
+        workers=settings.workers,
+        proxy_headers=False,  # read in http.links, where trust is decided
+        server_header=False,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=262_144,
+    )
+    print(f"Swath serves {folder} at {settings.public_url or url}/ (stop with Ctrl-C)", file=sys.stderr, flush=True)
+    print(f"API documentation: {settings.public_url or url}/api.html", file=sys.stderr, flush=True)
+    if not _is_loopback(str(host)):
+        print(f"Anyone who reaches {host} can read this catalogue; nobody can write to it over HTTP.", file=sys.stderr)
+    if on_ready is not None:
+        threading.Thread(target=_when_ready, args=(url, on_ready), daemon=True).start()
+    server = uvicorn.Server(config)
+    if settings.workers > 1:
+        Multiprocess(config, target=server.run, sockets=[listener]).run()
+    else:
+        server.run(sockets=[listener])
+    return 0 if server.started or settings.workers > 1 else 1
+
+
+def _when_ready(url: str, then: Any) -> None:
+    import time
+
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+                then(url)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+
+

@@ -1,0 +1,173 @@
+"""Reading every byte of a ledger back and holding it against what was written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import shapely
+
+from swath.errors import CatalogDamaged, SwathError
+from swath.stac.document import LinkSpans
+from swath.store.base import Operation
+from swath.store.sqlite import schema
+from swath.store.sqlite.codec import Codec
+
+__all__ = ["CheckReport", "check"]
+
+# Each statement lists what must not be: a version, and what is wrong with it.
+_RULES = (
+    (
+        "SELECT seq FROM version v WHERE op IN (1, 3) AND NOT EXISTS (SELECT 1 FROM body b WHERE b.seq = v.seq)",
+        "version {} has lost its document",
+    ),
+    (
+        "SELECT seq FROM body b WHERE NOT EXISTS (SELECT 1 FROM version v WHERE v.seq = b.seq AND v.op IN (1, 3))",
+        "document {} belongs to no version",
+    ),
+    (
+        """SELECT v.seq FROM version v LEFT JOIN version p ON p.seq = v.replaces WHERE v.replaces IS NOT NULL AND
+           (p.seq IS NULL OR p.seq >= v.seq OR p.collection_key <> v.collection_key OR p.id <> v.id)""",
+        "version {} replaces one that is not its own",
+    ),
+    (
+        """SELECT v.seq FROM version v WHERE v.replaces IS NOT NULL
+           GROUP BY v.replaces HAVING count(*) > 1""",
+        "version {} replaces one that another replaces too",
+    ),
+    (
+        """SELECT l.seq FROM live l LEFT JOIN version v ON v.seq = l.seq WHERE v.seq IS NULL OR v.op <> 1
+           OR v.collection_key <> l.collection_key OR v.id <> l.id""",
+        "the live key of version {} names another item",
+    ),
+    (
+        """SELECT v.seq FROM version v LEFT JOIN live l ON l.collection_key = v.collection_key AND l.id = v.id
+           WHERE v.op = 1 AND v.seq NOT IN (SELECT replaces FROM version WHERE replaces IS NOT NULL)
+           AND (l.seq IS NULL OR l.seq <> v.seq)""",
+        "version {} is the last of its item and has no live key",
+    ),
+    (
+        """SELECT c.seq FROM live_collection c LEFT JOIN version v ON v.seq = c.seq WHERE v.seq IS NULL OR v.op <> 3
+           OR v.collection_key <> c.key OR v.id <> c.id""",
+        "the live collection of version {} is another",
+    ),
+    (
+        """SELECT v.seq FROM version v WHERE NOT EXISTS (SELECT 1 FROM incarnation i WHERE i.key = v.collection_key)""",
+        "version {} belongs to no collection",
+    ),
+    (
+        """SELECT rev FROM (SELECT rev, at, lag(at) OVER (ORDER BY rev) AS before FROM "commit") WHERE at <= before""",
+        "commit {} is not later than the one before it",
+    ),
+    (
+        """SELECT rev FROM head WHERE rev <> (SELECT coalesce(max(seq), 0) FROM version)
+           OR rev <> (SELECT coalesce(max(rev), 0) FROM "commit")""",
+        "the head {} is not the last version",
+    ),
+)
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What was read, and what is wrong with it."""
+
+    items: int = 0
+    collections: int = 0
+    versions: int = 0
+    bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class _Named(msgspec.Struct):
+    id: str
+    collection: str | None = None
+
+
+def check(folder: Path, on_progress: Callable[[int, int], None] = lambda _done, _all: None) -> CheckReport:
+    """Read the whole ledger. CatalogUnusable when there is none to read."""
+    connection = schema.open_readonly(folder)
+    report = CheckReport()
+    try:
+        with connection:
+            _check_pages(connection, report)
+            if not report.problems:
+                _check_rules(connection, report)
+                _check_bodies(connection, report, on_progress)
+                _count(connection, report)
+    except apsw.Error as error:
+        report.problems.append(f"the database cannot be read: {error}")
+    finally:
+        connection.close()
+    return report
+
+
+def _check_pages(connection: apsw.Connection, report: CheckReport) -> None:
+    for (line,) in connection.execute("PRAGMA integrity_check(20)"):
+        if line != "ok":
+            report.problems.append(f"the database is damaged: {line}")
+
+
+def _check_rules(connection: apsw.Connection, report: CheckReport) -> None:
+    for sql, words in _RULES:
+        for (seq,) in connection.execute(f"{sql} LIMIT 20"):
+            report.problems.append(words.format(seq))
+
+
+def _rows(connection: apsw.Connection) -> Iterator[tuple[Any, ...]]:
+    return connection.execute(  # type: ignore[return-value]
+        """SELECT v.seq, v.op, v.id, v.digest, i.id, b.dictionary, b.data, b.links, b.shape FROM version v
+           JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key ORDER BY v.seq"""
+    )
+
+
+def _check_bodies(
+    connection: apsw.Connection, report: CheckReport, on_progress: Callable[[int, int], None]
+) -> None:
+    def load(number: int) -> bytes:
+        data = connection.execute("SELECT data FROM dictionary WHERE id = ?", (number,)).get
+        if data is None:
+            raise CatalogDamaged(f"dictionary {number} is missing")
+        return bytes(data)
+
+    codec = Codec(load)
+    total = connection.execute("SELECT count(*) FROM body").get
+    for done, (seq, op, thing, digest, collection, dictionary, data, links, shape) in enumerate(_rows(connection), 1):
+        try:
+            body = codec.unpack(dictionary, data)
+            report.bytes += len(body)
+            fault = _fault(body, digest, links, shape)
+            named = msgspec.json.decode(body, type=_Named)
+            if named.id != thing or (op == Operation.PUT_ITEM and named.collection != collection):
+                fault = fault or "its id is not the one in its document"
+        except (SwathError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            fault = str(error)
+        if fault:
+            report.problems.append(f"version {seq} ({thing!r}): {fault}")
+        if done % 1000 == 0:
+            on_progress(done, total)
+
+
+def _fault(body: bytes, digest: bytes, links: bytes, shape: bytes | None) -> str | None:
+    if hashlib.blake2b(body, digest_size=16).digest() != digest:
+        return "its bytes are not those that were written"
+    spans = LinkSpans.unpack(links)
+    if spans.end > len(body) or (spans.start != spans.end and body[spans.start : spans.start + 1] != b"["):
+        return "the place of its links is wrong"
+    if shape is not None:
+        try:
+            shapely.from_wkb(shape)
+        except shapely.errors.GEOSException:
+            return "its search shape is damaged"
+    return None
+
+
+def _count(connection: apsw.Connection, report: CheckReport) -> None:
+    sql = "SELECT count(*) FROM live l JOIN live_collection c ON c.key = l.collection_key"
+    report.items = connection.execute(sql).get
+    report.collections = connection.execute("SELECT count(*) FROM live_collection").get
+    report.versions = connection.execute("SELECT count(*) FROM version").get
