@@ -1,8 +1,8 @@
 """The catalogue in Python: the use cases in this process, with plain values.
 
-    catalog = swath.open("scenes")
-    for item in catalog.search(collections=["naip"], datetime="2022-01-01T00:00:00Z/..", limit=5):
-        print(item["id"])
+catalog = swath.open("scenes")
+for item in catalog.search(collections=["naip"], datetime="2022-01-01T00:00:00Z/..", limit=5):
+    print(item["id"])
 """
 
 from __future__ import annotations
@@ -142,9 +142,7 @@ class Session:
 
         def read() -> Iterator[Document | Unreadable]:
             for number, document in enumerate(documents, 1):
-                kind = document.get("type")
-                raw = msgspec.json.encode(document)
-                yield Document(raw, "collection" if kind == "Collection" else "item", "documents", number)
+                yield Document(msgspec.json.encode(document), "documents", number)
 
         return load(self._catalog.ledger, read(), mode=mode, collection=collection, actor="python")
 

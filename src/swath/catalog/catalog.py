@@ -229,9 +229,7 @@ class Catalog:
         derived = {}
         if "extent" not in given:
             derived["extent"] = msgspec.json.encode(_extent(self._summary(rule, revision).get(record.key)))
-        return CollectionView(
-            record.key, record.id, record.seq, record.body, LinkSpans.unpack(record.links), derived
-        )
+        return CollectionView(record.key, record.id, record.seq, record.body, LinkSpans.unpack(record.links), derived)
 
     # -- what there is to ask for -------------------------------------------------------------
 
@@ -252,16 +250,18 @@ class Catalog:
         return self._properties(only, revision), [collection_id]
 
     def _properties(self, rule: Predicate, revision: int) -> tuple[PropertyFacts, ...]:
-        return self._cached(
+        facts: tuple[PropertyFacts, ...] = self._cached(
             self._facts,
             (rule, revision),
             lambda: self.index.properties(bind(rule), revision=revision, most_values=MOST_VALUES),
         )
+        return facts
 
     def _summary(self, rule: Rule, revision: int) -> dict[int, Summary]:
-        return self._cached(
+        summaries: dict[int, Summary] = self._cached(
             self._summaries, (rule, revision), lambda: self.index.summaries(bind(rule), revision=revision)
         )
+        return summaries
 
     def _cached(self, cache: OrderedDict[Any, Any], key: Any, make: Any) -> Any:
         with self._lock:
@@ -301,4 +301,3 @@ def _extent(summary: Summary | None) -> dict[str, Any]:
     ends = [summary.start, summary.end] if summary else [None, None]
     interval = [format_instant(end) if end is not None else None for end in ends]
     return {"spatial": {"bbox": [box]}, "temporal": {"interval": [interval]}}
-

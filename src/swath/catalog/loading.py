@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,13 +11,15 @@ import msgspec
 
 from swath.errors import InvalidDocument
 from swath.formats.reading import Document, Unreadable
-from swath.stac.document import CollectionDocument, ItemDocument, read_collection, read_item
+from swath.stac.document import CollectionDocument, ItemDocument, read_collection, read_document
 from swath.store.base import Ledger, Mode, Outcome, PreparedWrite
 
 __all__ = ["LoadReport", "Progress", "Refusal", "load"]
 
 _TRANSACTION_SECONDS, _SHORT_TRANSACTION_SECONDS = 0.2, 0.04
 _BATCH_BYTES = 24_000_000
+# A loader makes many objects and no cycles; the collector would look through them for nothing.
+_COLLECT_EVERY = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,9 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    place: Document
+    file: str
+    line: int
     write: PreparedWrite
-    made: bool = False
 
 
 def load(
@@ -96,6 +99,15 @@ class _Loader:
         self.batch_size = 200
 
     def run(self, documents: Iterable[Document | Unreadable]) -> LoadReport:
+        thresholds = gc.get_threshold()
+        gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
+        try:
+            self.store(documents)
+        finally:
+            gc.set_threshold(*thresholds)
+        return self.report
+
+    def store(self, documents: Iterable[Document | Unreadable]) -> None:
         pending: list[_Pending] = []
         size = 0
         last: Document | Unreadable | None = None
@@ -109,30 +121,25 @@ class _Loader:
                 pending, size = [], 0
         if last is not None:
             self.commit(pending, last)
-        return self.report
 
     def prepared(self, document: Document | Unreadable) -> Iterator[_Pending]:
         """Parse, validate and pack, all outside the lock."""
         if isinstance(document, Unreadable):
             self.refuse(Refusal(document.file, document.line, None, document.reason))
             return
-        read: ItemDocument | CollectionDocument
         try:
-            if document.kind == "collection":
-                read = read_collection(document.raw)
-            else:
-                read = read_item(document.raw, self.collection or document.within)
+            read = read_document(document.raw, self.collection or document.within)
         except InvalidDocument as error:
             self.refuse(Refusal(document.file, document.line, _id_of(document.raw), str(error)))
             return
         if isinstance(read, ItemDocument) and read.collection not in self.known:
             self.known.add(read.collection)
-            yield _Pending(document, self.ledger.prepare(_plain_collection(read.collection)), made=True)
+            yield _Pending(document.file, document.line, self.ledger.prepare(_plain_collection(read.collection)))
         elif isinstance(read, CollectionDocument):
             self.known.add(read.id)
         for warning in read.warnings:
             self.report.warnings.append(Refusal(document.file, document.line, read.id, warning))
-        yield _Pending(document, self.ledger.prepare(read))
+        yield _Pending(document.file, document.line, self.ledger.prepare(read))
 
     def commit(self, pending: list[_Pending], last: Document | Unreadable) -> None:
         if pending:
@@ -149,16 +156,16 @@ class _Loader:
         self.batch_size = max(20, min(2_000, 2 * count, int(count * aim / max(seconds, 1e-3))))
 
     def tally(self, ready: _Pending, outcome: Outcome) -> None:
-        document = ready.write.document
-        if ready.made:
+        document = ready.write
+        if document.made:
             if outcome is Outcome.CREATED:
                 self.report.made_collections.append(document.id)
             return
         if outcome is Outcome.CONFLICT:
-            self.refuse(Refusal(ready.place.file, ready.place.line, document.id, "the id is taken (--mode insert)"))
+            self.refuse(Refusal(ready.file, ready.line, document.id, "the id is taken (--mode insert)"))
             return
         self.documents += 1
-        if isinstance(document, CollectionDocument):
+        if document.collection is None:
             self.report.collections += outcome in (Outcome.CREATED, Outcome.UPDATED)
         elif outcome is Outcome.CREATED:
             self.report.created += 1

@@ -205,7 +205,7 @@ def _query(query: Any) -> list[Predicate]:
         raise InvalidRequest('query: an object such as {"eo:cloud_cover": {"lt": 10}}')
     if len(query) > LIMITS.list_members:
         raise InvalidRequest(f"query: more than {LIMITS.list_members:,} properties")
-    parts = []
+    parts: list[Predicate] = []
     for name, tests in query.items():
         if not name:
             raise InvalidRequest("query: a property name is not empty")
@@ -247,5 +247,3 @@ def _query_literal(name: str, operator: str, operand: Any) -> Value:
     if isinstance(operand, str):
         return Text(operand)
     raise InvalidRequest(f"query: {operator} of {name!r} takes a string, a number or a boolean")
-
-

@@ -12,8 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from swath.catalog import Catalog
-from swath.catalog import loading
+from swath.catalog import Catalog, loading
 from swath.errors import InvalidRequest
 from swath.formats.reading import read_source
 from swath.store.base import Mode
@@ -23,9 +22,7 @@ __all__ = ["load_sources", "run_load"]
 _MOST_SHOWN = 50
 
 
-def run_load(
-    folder: Path, sources: Sequence[str], mode: Mode, collection: str | None, *, as_json: bool
-) -> int:
+def run_load(folder: Path, sources: Sequence[str], mode: Mode, collection: str | None, *, as_json: bool) -> int:
     if not sources:
         raise InvalidRequest("name at least one file or folder to load, or - for standard input")
     for source in sources:
@@ -45,9 +42,7 @@ def run_load(
     return 3 if report.refused else 0
 
 
-def load_sources(
-    catalog: Catalog, sources: Sequence[str], mode: Mode, collection: str | None
-) -> loading.LoadReport:
+def load_sources(catalog: Catalog, sources: Sequence[str], mode: Mode, collection: str | None) -> loading.LoadReport:
     """Load with a bar on a terminal, else with a line now and then that names the last committed line."""
     console = Console(stderr=True)
     shown = 0
@@ -58,7 +53,9 @@ def load_sources(
         if shown <= _MOST_SHOWN:
             name = f" {refusal.id}" if refusal.id else ""
             console.print(
-                f"refused {refusal.file}:{refusal.line}{name}: {refusal.reason}", markup=False, highlight=False,
+                f"refused {refusal.file}:{refusal.line}{name}: {refusal.reason}",
+                markup=False,
+                highlight=False,
                 soft_wrap=True,
             )
         elif shown == _MOST_SHOWN + 1:

@@ -238,13 +238,11 @@ def _plain(error: CycloptsError) -> str:
 def _explain(error: Exception) -> int:
     from swath.errors import SwathError
 
-    if isinstance(error, SwathError):
-        print(f"swath: {error}", file=sys.stderr)
-    elif isinstance(error, OSError):
+    if isinstance(error, SwathError | OSError):
         print(f"swath: {error}", file=sys.stderr)
     else:
         print(f"swath: unexpected {type(error).__name__}: {error}", file=sys.stderr)
-        print("This is a fault of Swath. Run the command again with --debug and report what it prints.", file=sys.stderr)
+        print("This is a fault of Swath. Run it again with --debug and report what it prints.", file=sys.stderr)
     return FAILED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import urllib.error
@@ -47,9 +48,7 @@ def run_search(
     return 0
 
 
-def _parameters(
-    collections: list[str] | None, ids: list[str] | None, words: dict[str, str | None]
-) -> dict[str, Any]:
+def _parameters(collections: list[str] | None, ids: list[str] | None, words: dict[str, str | None]) -> dict[str, Any]:
     parameters: dict[str, Any] = {name: value for name, value in words.items() if value is not None}
     if collections:
         parameters["collections"] = [name for part in collections for name in part.split(",")]
@@ -138,10 +137,8 @@ def _ask(request: urllib.request.Request) -> dict[str, Any]:
             value = json.load(answer)
     except urllib.error.HTTPError as error:
         words = error.read(2_000).decode("utf-8", "replace")
-        try:
+        with contextlib.suppress(ValueError, AttributeError):
             words = json.loads(words).get("description", words)
-        except (ValueError, AttributeError):
-            pass
         raise NotFound(f"{request.full_url} answered {error.code}: {words}") from None
     except (urllib.error.URLError, OSError) as error:
         raise Unavailable(f"cannot reach {request.full_url}: {getattr(error, 'reason', error)}") from None

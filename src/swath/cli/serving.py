@@ -111,12 +111,12 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
         print(f"Anyone who reaches {host} can read this catalogue; nobody can write to it over HTTP.", file=sys.stderr)
     if on_ready is not None:
         threading.Thread(target=_when_ready, args=(url, on_ready), daemon=True).start()
-    server = uvicorn.Server(config)
     if settings.workers > 1:
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
-    else:
-        server.run(sockets=[listener])
-    return 0 if server.started or settings.workers > 1 else 1
+        Multiprocess(config, sockets=[listener]).run()
+        return 0
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
 
 
 def _when_ready(url: str, then: Any) -> None:
@@ -129,5 +129,3 @@ def _when_ready(url: str, then: Any) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-
-

@@ -381,10 +381,10 @@ class Evaluator:
     def _span(operand: Value, frame: Frame) -> tuple[Any, Any, Any]:
         """First and last microsecond and whether they are known: scalars for a literal, else an array each."""
         match operand:
-            case IntervalLiteral(start, end):
-                return INT64_MIN if start is None else start, INT64_MAX if end is None else end, True
-            case DateLiteral(start):
-                return start, start + DAY - 1, True
+            case IntervalLiteral(since, until):
+                return INT64_MIN if since is None else since, INT64_MAX if until is None else until, True
+            case DateLiteral(day):
+                return day, day + DAY - 1, True
             case Timestamp(instant):
                 return instant, instant, True
             case Property("datetime"):
@@ -488,7 +488,7 @@ def _compare_literals(kind: type[Comparison], left: Value, right: Value) -> bool
         pair = (unicodedata.normalize("NFC", left.value), unicodedata.normalize("NFC", right.value))
         return bool(compare(*pair))
     if isinstance(left, Number | Boolean) and type(left) is type(right):
-        return bool(compare(left.value, right.value))  # type: ignore[union-attr]
+        return bool(compare(left.value, right.value))
     return None
 
 

@@ -38,7 +38,7 @@ class _Reader:
             return self.object(value, at, depth)
         raise InvalidFilter(f"expected an operation, a property or a literal, found {_kind(value)}", at)
 
-    def object(self, value: dict[str, Any], at: str, depth: int) -> Node:  # noqa: C901 - one case a form
+    def object(self, value: dict[str, Any], at: str, depth: int) -> Node:
         if "op" in value:
             return self.operation(value, at, depth)
         if "property" in value:
@@ -65,9 +65,7 @@ class _Reader:
     def interval(self, value: Any, at: str) -> Node:
         ends = []
         for number, end in enumerate(_array(value, at)):
-            if isinstance(end, dict):
-                end = self.node(end, f"{at}/{number}", 0)  # noqa: PLW2901
-            ends.append(end)
+            ends.append(self.node(end, f"{at}/{number}", 0) if isinstance(end, dict) else end)
         return build.interval(ends, at)
 
     def operation(self, value: dict[str, Any], at: str, depth: int) -> Node:  # noqa: C901 - one case an operator
@@ -106,10 +104,10 @@ class _Reader:
         if name == "isNull":
             return build.is_null(nodes[0], where)
         if name == "between":
-            return build.between(*nodes, where)
+            return build.between(nodes[0], nodes[1], nodes[2], where)
         if name == "like":
-            return build.like(*nodes, where)
-        return build.comparison(build.COMPARISONS[name], *nodes, where)
+            return build.like(nodes[0], nodes[1], where)
+        return build.comparison(build.COMPARISONS[name], nodes[0], nodes[1], where)
 
 
 def _kind(value: object) -> str:

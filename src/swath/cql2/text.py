@@ -33,10 +33,10 @@ _TOKEN = re.compile(
 _ESCAPES = {"a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "\\": "\\", "'": "'"}
 _ESCAPE = re.compile(r"''|\\(.)", re.DOTALL)
 _WKT_TYPES = frozenset(
-    "POINT LINESTRING POLYGON MULTIPOINT MULTILINESTRING MULTIPOLYGON GEOMETRYCOLLECTION".split()
+    ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION")
 )
 _CONSTRUCTORS = _WKT_TYPES | {"DATE", "TIMESTAMP", "INTERVAL", "BBOX"}
-_KEYWORDS = frozenset("AND OR NOT LIKE BETWEEN IN IS NULL TRUE FALSE DIV".split())
+_KEYWORDS = frozenset(("AND", "OR", "NOT", "LIKE", "BETWEEN", "IN", "IS", "NULL", "TRUE", "FALSE", "DIV"))
 
 # One precedence table for the readers and, later, the printers: higher binds tighter.
 OR, AND, NOT, COMPARE, ADD = 1, 2, 3, 4, 5
@@ -415,5 +415,3 @@ def parse_text(text: str) -> Predicate:
     if not text.strip():
         raise InvalidFilter("the filter is empty", 0)
     return _Reader(text, _tokens(text)).read()
-
-

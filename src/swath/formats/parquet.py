@@ -21,7 +21,7 @@ def _library() -> tuple[Any, Any, Any]:
         import pyarrow.parquet
         import stac_geoparquet.arrow
     except ImportError:
-        raise InvalidRequest("GeoParquet needs more packages; install them with: pip install 'swath[parquet]'") from None
+        raise InvalidRequest("GeoParquet needs more packages; run: pip install 'swath[parquet]'") from None
     return pyarrow, pyarrow.parquet, stac_geoparquet.arrow
 
 
@@ -52,9 +52,7 @@ def write_items(path: Path, items: Iterable[bytes]) -> int:
             count += len(group)
             yield group
 
-    batches = [
-        stac.parse_stac_items_to_arrow(group).read_all() for group in groups()
-    ]
+    batches = [stac.parse_stac_items_to_arrow(group).read_all() for group in groups()]
     if not batches:
         raise InvalidRequest("there is no item to write; GeoParquet needs at least one")
     table = arrow.concat_tables(batches, promote_options="permissive")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO
 
 import msgspec
 
@@ -19,8 +19,6 @@ from swath.errors import InvalidRequest, SwathError
 from swath.formats import parquet
 
 __all__ = ["Document", "Unreadable", "read_source", "read_stream"]
-
-Kind: TypeAlias = Literal["item", "collection"]
 
 _SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".parquet", ".geoparquet")
 _PARQUET = b"PAR1"
@@ -38,7 +36,6 @@ class Document:
     """
 
     raw: bytes
-    kind: Kind
     file: str
     line: int
     within: str | None = None
@@ -59,7 +56,7 @@ class _Head(msgspec.Struct):
 
 
 def read_source(source: str) -> Iterator[Document | Unreadable]:
-    """Documents of a file, a folder (searched through), or `-` for standard input. InvalidRequest when it is not there."""
+    """Documents of a file, a folder (searched through) or `-`, standard input. InvalidRequest when it is not there."""
     if source == "-":
         import sys
 
@@ -86,11 +83,20 @@ def _read_folder(folder: Path) -> Iterator[Document | Unreadable]:
         for file in files:
             found = True
             for document in _read_file(here / file, within[name]):
-                if isinstance(document, Document) and document.kind == "collection" and _is_head(file):
-                    within[name] = str(msgspec.json.decode(document.raw, type=_Head).id)
+                if isinstance(document, Document) and _is_head(file):
+                    within[name] = _collection_id(document.raw) or within[name]
                 yield document
     if not found:
         raise InvalidRequest(f"{folder} holds no file that ends in {', '.join(_SUFFIXES)}")
+
+
+def _collection_id(raw: bytes) -> str | None:
+    """The id, if the text is a collection."""
+    try:
+        head = msgspec.json.decode(raw, type=_Head)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return str(head.id) if head.type == "Collection" else None
 
 
 def _is_head(file: str) -> bool:
@@ -102,7 +108,7 @@ def _read_file(path: Path, within: str | None) -> Iterator[Document | Unreadable
         with path.open("rb") as stream:
             if stream.read(4) == _PARQUET:
                 for number, raw in enumerate(parquet.read_items(path), 1):
-                    yield Document(raw, "item", str(path), number, within)
+                    yield Document(raw, str(path), number, within)
                 return
             stream.seek(0)
             yield from read_stream(stream, str(path), within)
@@ -147,15 +153,17 @@ def _read_lines(first: bytes, stream: BinaryIO, name: str, within: str | None) -
 
 
 def _classify(raw: bytes, name: str, number: int, within: str | None) -> Iterator[Document | Unreadable]:
+    start = raw[:400]
+    if b'"Feature"' in start and b'"features"' not in start and b"FeatureCollection" not in start:
+        yield Document(raw, name, number, within)  # an item: it is read once, by whoever stores it
+        return
     try:
         head = msgspec.json.decode(raw, type=_Head)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         yield Unreadable(name, number, f"not JSON: {error}")
         return
-    if head.type == "Feature":
-        yield Document(raw, "item", name, number, within)
-    elif head.type == "Collection":
-        yield Document(raw, "collection", name, number)
+    if head.type in ("Feature", "Collection"):
+        yield Document(raw, name, number, within)
     elif head.type == "FeatureCollection":
         yield from _members(io.BytesIO(raw), name, within)
     elif head.type == "Catalog":
@@ -192,10 +200,9 @@ class _Joined(io.RawIOBase):
 def _members(stream: io.RawIOBase | io.BytesIO, name: str, within: str | None) -> Iterator[Document | Unreadable]:
     """The elements of the arrays `features` and `collections` of one object, without holding the object."""
     number = 0
-    for key, raw in _elements(stream):
+    for raw in _elements(stream):
         number += 1
-        kind: Kind = "collection" if key == b"collections" else "item"
-        yield Document(raw, kind, name, number, within if kind == "item" else None)
+        yield Document(raw, name, number, within)
     if not number:
         yield from _classify_rest(stream, name)
 
@@ -206,45 +213,57 @@ def _classify_rest(stream: io.RawIOBase | io.BytesIO, name: str) -> Iterator[Unr
     yield Unreadable(name, 1, "no array `features` or `collections` of documents was found in it")
 
 
-def _elements(stream: io.RawIOBase | io.BytesIO) -> Iterator[tuple[bytes, bytes]]:
-    buffer, position, depth = b"", 0, 0
-    wanted: bytes | None = None  # the array that we are in
-    last_string: bytes = b""
-    element = -1
-    while True:
-        chunk = stream.read(_CHUNK)
-        if not chunk:
-            return
-        keep = element if element >= 0 else position
-        buffer = buffer[keep:] + chunk
-        position -= keep
-        element = 0 if element >= 0 else -1
-        while True:
-            match = _STRUCTURE.search(buffer, position)
-            if match is None:
-                open_quote = buffer.find(b'"', position)
-                position = open_quote if open_quote >= 0 else len(buffer)
-                break
-            if b'"' in buffer[position : match.start()]:  # a string that this chunk does not finish
-                position = buffer.index(b'"', position)
-                break
-            position = match.end()
-            token = match[0]
+class _Splitter:
+    """Cuts the elements out of the arrays `features` and `collections` of one object, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self.buffer = b""
+        self.position = 0
+        self.depth = 0
+        self.inside = False  # one of the two arrays
+        self.name = b""  # the last string directly in the object
+        self.element = -1  # where the element begins that is being read
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        kept = self.element if self.element >= 0 else self.position
+        self.buffer = self.buffer[kept:] + chunk
+        self.position -= kept
+        self.element = 0 if self.element >= 0 else -1
+        while (token := self.token()) is not None:
             if token[:1] == b'"':
-                if depth == 1:
-                    last_string = token[1:-1]
+                if self.depth == 1:
+                    self.name = token[1:-1]
             elif token in b"{[":
-                depth += 1
-                if depth == 2 and token == b"[" and last_string in (b"features", b"collections"):
-                    wanted = last_string
-                elif depth == 3 and wanted and token == b"{":
-                    element = match.start()
+                self.enter(token)
             else:
-                depth -= 1
-                if depth == 2 and element >= 0 and wanted:
-                    yield wanted, buffer[element:position]
-                    element = -1
-                elif depth == 1:
-                    wanted = None
-        if len(buffer) - max(element, 0) > _LONGEST_LINE:
+                self.depth -= 1
+                if self.depth == 2 and self.element >= 0:
+                    yield self.buffer[self.element : self.position]
+                    self.element = -1
+                elif self.depth == 1:
+                    self.inside = False
+
+    def token(self) -> bytes | None:
+        """The next string or bracket; None where the chunk ends, maybe within a string."""
+        match = _STRUCTURE.search(self.buffer, self.position)
+        quote = self.buffer.find(b'"', self.position, match.start() if match else len(self.buffer))
+        if match is None or quote >= 0:
+            self.position = quote if quote >= 0 else len(self.buffer)
+            return None
+        self.position = match.end()
+        return match[0]
+
+    def enter(self, bracket: bytes) -> None:
+        self.depth += 1
+        if self.depth == 2:
+            self.inside = bracket == b"[" and self.name in (b"features", b"collections")
+        elif self.depth == 3 and self.inside and bracket == b"{":
+            self.element = self.position - 1
+
+
+def _elements(stream: io.RawIOBase | io.BytesIO) -> Iterator[bytes]:
+    splitter = _Splitter()
+    while chunk := stream.read(_CHUNK):
+        yield from splitter.feed(chunk)
+        if len(splitter.buffer) - max(splitter.element, 0) > _LONGEST_LINE:
             return

@@ -37,7 +37,9 @@ _PAGE = """<!DOCTYPE html>
 <link rel="stylesheet" href="api.html/swagger-ui.css">
 </head>
 <body>
-<main id="swagger-ui"><noscript>This page needs JavaScript; the document itself is at <a href="api">api</a>.</noscript></main>
+<main id="swagger-ui">
+<noscript>This page needs JavaScript; the document itself is at <a href="api">api</a>.</noscript>
+</main>
 <script src="api.html/swagger-ui-bundle.js"></script>
 <script src="api.html/start.js"></script>
 </body>

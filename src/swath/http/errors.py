@@ -33,12 +33,8 @@ ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
 
 def problem(error: Exception, instance: str) -> Response:
     """The answer for an error. What is not in the table is a fault of ours: 500, without details."""
-    for kind, status, code in ERRORS:
-        if isinstance(error, kind):
-            break
-    else:
-        status, code = 500, "InternalError"
-    words = str(error) if status < 500 or status == 503 else "something went wrong here; the server's log has the details"
+    known = ((status, code, str(error)) for kind, status, code in ERRORS if isinstance(error, kind))
+    status, code, words = next(known, (500, "InternalError", "something went wrong here; the server's log tells more"))
     body: dict[str, Any] = {
         "type": f"urn:swath:error:{code}",
         "title": HTTPStatus(status).phrase,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -55,7 +55,7 @@ def json_links(links: Iterable[dict[str, Any]]) -> bytes:
     return msgspec.json.encode(list(links))[1:-1]
 
 
-def address_of(scope: dict[str, Any], settings: Settings, trusted: tuple[IPv4Network | IPv6Network, ...]) -> Address:
+def address_of(scope: Mapping[str, Any], settings: Settings, trusted: tuple[IPv4Network | IPv6Network, ...]) -> Address:
     """Where the caller sees the API. InvalidRequest for a Host that is none.
 
     A `public_url` setting wins. `Forwarded` (RFC 7239) and `X-Forwarded-*` count only from trusted peers,

@@ -11,8 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 __all__ = ["Compression", "Cors"]
 
 _EXPOSED = b"Allow, Content-Language, ETag, Link, Location, Retry-After"
+_REQUESTED = b"Accept, Authorization, Content-Type, If-None-Match"
 _SMALLEST = 700
-_COMPRESSIBLE = re.compile(rb"(?:application/(?:[a-z0-9.+-]*\+)?json|application/vnd\.oai|text/|application/javascript|image/svg)")
+_COMPRESSIBLE = re.compile(
+    rb"application/(?:[a-z0-9.+-]*\+)?json|application/vnd\.oai|text/|application/javascript|image/svg"
+)
 
 
 class Cors:
@@ -38,7 +41,7 @@ class Cors:
                     allow = next((value for name, value in headers if name == b"allow"), b"GET, HEAD, OPTIONS")
                     granted = [m for m in allow.decode().split(", ") if m in self.granted(scope["path"])]
                     headers.append((b"access-control-allow-methods", ", ".join(granted).encode()))
-                    headers.append((b"access-control-allow-headers", b"Accept, Authorization, Content-Type, If-None-Match"))
+                    headers.append((b"access-control-allow-headers", _REQUESTED))
                     headers.append((b"access-control-max-age", b"86400"))
                 message = {**message, "headers": headers}
             await send(message)
@@ -68,40 +71,27 @@ class Compression:
             if message["type"] == "http.response.start":
                 start = message
                 return
-            assert start is not None
-            body = message.get("body", b"")
-            headers = [*start["headers"], (b"vary", b"Accept-Encoding")]
-            if encoding and not message.get("more_body") and len(body) >= _SMALLEST and _may_pack(headers):
-                body = _pack(body, encoding)
-                headers = [_for_encoding(pair, encoding, len(body)) for pair in headers]
-                headers.append((b"content-encoding", encoding.encode()))
-            await send({**start, "headers": headers})
-            await send({**message, "body": body})
-
-        async def passing(message: Message) -> None:
-            """Streams go through as they come."""
-            nonlocal start
-            if start is None or message["type"] != "http.response.body" or not message.get("more_body"):
-                if start is not None and start.get("sent"):
-                    await send(message)
-                else:
-                    await packed(message)
-                return
-            if not start.get("sent"):
-                await send({k: v for k, v in start.items() if k != "sent"})
-                start["sent"] = True
+            if start is not None:
+                body, headers = message.get("body", b""), [*start["headers"], (b"vary", b"Accept-Encoding")]
+                whole = not message.get("more_body")  # a stream goes through as it comes
+                if encoding and whole and len(body) >= _SMALLEST and _may_pack(headers):
+                    body = _pack(body, encoding)
+                    headers = [_for_encoding(pair, encoding, len(body)) for pair in headers]
+                    headers.append((b"content-encoding", encoding.encode()))
+                await send({**start, "headers": headers})
+                message, start = {**message, "body": body}, None
             await send(message)
 
-        await self.app(scope, receive, passing)
+        await self.app(scope, receive, packed)
 
 
 def _choose(accepted: str) -> str | None:
+    """The better of what the caller takes; None for the bytes as they are."""
     weights: dict[str, float] = {}
     for part in accepted.split(","):
         name, _, parameter = part.partition(";")
-        weight = parameter.strip().removeprefix("q=")
         try:
-            weights[name.strip().lower()] = float(weight) if weight else 1.0
+            weights[name.strip().lower()] = float(parameter.strip().removeprefix("q=") or 1)
         except ValueError:
             weights[name.strip().lower()] = 0.0
     best = max(("zstd", "gzip"), key=lambda name: weights.get(name, weights.get("*", 0.0)))
@@ -130,5 +120,3 @@ def _for_encoding(pair: tuple[bytes, bytes], encoding: str, size: int) -> tuple[
     if name == b"etag":
         return name, value[:-1] + b"+" + encoding.encode() + b'"'
     return pair
-
-

@@ -32,6 +32,7 @@ __all__ = [
     "leaves",
     "members",
     "read_collection",
+    "read_document",
     "read_item",
     "splice_links",
 ]
@@ -207,18 +208,41 @@ def check_id(value: object, pointer: str = "/id") -> str:
     return value
 
 
-def read_item(raw: bytes, collection: str | None = None) -> ItemDocument:
-    """A STAC Item out of JSON text. `collection` is taken where the item names none.
+def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | CollectionDocument:
+    """A STAC Item or Collection out of JSON text. `collection` is taken for an item that names none.
 
     InvalidDocument, with a JSON pointer, for what no search or client could use.
     """
     if len(raw) > LIMITS.item_bytes:
-        raise InvalidDocument(f"the item is larger than {LIMITS.item_bytes:,} bytes")
-    content = decode(raw, "item")
+        raise InvalidDocument(f"the document is larger than {LIMITS.item_bytes:,} bytes")
+    content = decode(raw, "document")
     if not isinstance(content, dict):
-        raise InvalidDocument("an item is a JSON object")
-    if content.get("type") != "Feature":
+        raise InvalidDocument("a STAC document is a JSON object")
+    kind = content.get("type")
+    if kind == "Feature":
+        return _item(raw, content, collection)
+    if kind == "Collection" or (kind is None and "extent" in content):
+        return _collection(raw, content)
+    raise InvalidDocument(f"neither an Item nor a Collection: type is {kind!r}"[:200], "/type")
+
+
+def read_item(raw: bytes, collection: str | None = None) -> ItemDocument:
+    """A STAC Item; InvalidDocument for anything else."""
+    document = read_document(raw, collection)
+    if isinstance(document, CollectionDocument):
         raise InvalidDocument('an item has "type": "Feature"', "/type")
+    return document
+
+
+def read_collection(raw: bytes) -> CollectionDocument:
+    """A STAC Collection; InvalidDocument for anything else."""
+    document = read_document(raw)
+    if isinstance(document, ItemDocument):
+        raise InvalidDocument('a collection has "type": "Collection"', "/type")
+    return document
+
+
+def _item(raw: bytes, content: dict[str, Any], collection: str | None) -> ItemDocument:
     item_id = check_id(content.get("id"))
     body = msgspec.json.format(raw, indent=-1)
     if content.get("collection") is None:
@@ -307,15 +331,7 @@ def _check_time(properties: dict[str, Any]) -> None:
         raise InvalidDocument("`start_datetime` is after `end_datetime`", "/properties/start_datetime")
 
 
-def read_collection(raw: bytes) -> CollectionDocument:
-    """A STAC Collection out of JSON text. InvalidDocument, with a JSON pointer, when it is none."""
-    if len(raw) > LIMITS.item_bytes:
-        raise InvalidDocument(f"the collection is larger than {LIMITS.item_bytes:,} bytes")
-    content = decode(raw, "collection")
-    if not isinstance(content, dict):
-        raise InvalidDocument("a collection is a JSON object")
-    if content.get("type", "Collection") != "Collection":
-        raise InvalidDocument('a collection has "type": "Collection"', "/type")
+def _collection(raw: bytes, content: dict[str, Any]) -> CollectionDocument:
     collection_id = check_id(content.get("id"))
     for name, kind in (("extent", dict), ("summaries", dict), ("assets", dict), ("providers", list)):
         if not isinstance(content.get(name, kind()), kind):

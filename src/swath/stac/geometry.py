@@ -16,6 +16,7 @@ from typing import Any
 import antimeridian
 import msgspec
 import shapely
+import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 __all__ = ["BBox", "FootprintError", "check_shape", "footprint", "parse_bbox", "read_geometry"]
@@ -217,5 +218,5 @@ def _cut(shape: BaseGeometry) -> BaseGeometry:
         window = shapely.box(-180 - turn, -90, 180 - turn, 90)
         part = shapely.intersection(shapely.make_valid(shape, method="structure", keep_collapsed=True), window)
         if not part.is_empty:
-            parts.append(shapely.transform(part, lambda xy, turn=turn: xy + (turn, 0.0)))
+            parts.append(shapely.affinity.translate(part, xoff=turn))
     return shapely.union_all(parts) if parts else shape

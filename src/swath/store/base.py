@@ -101,13 +101,22 @@ class CollectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class PreparedWrite:
-    """A document made ready outside the write lock. Which dictionary packed it stands in `packed`."""
+    """A document made ready outside the write lock: packed, with what the ledger keeps beside it.
 
-    document: ItemDocument | CollectionDocument
+    `collection` is None for a collection itself; `made` marks one that Swath wrote in place of a missing one.
+    `facts` are names of properties and the kinds of their values. `size` is that of the unpacked bytes.
+    """
+
+    id: str
+    collection: str | None
+    size: int
     dictionary: int
     packed: bytes
     digest: bytes
+    links: bytes
+    shape: bytes | None = None
     facts: tuple[tuple[str, str], ...] = ()
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +247,5 @@ class Index(Protocol):
     def summaries(self, expression: Predicate, *, revision: int) -> dict[int, Summary]:
         """Facts of the selected items by collection key."""
 
-    def properties(
-        self, expression: Predicate, *, revision: int, most_values: int
-    ) -> tuple[PropertyFacts, ...]:
+    def properties(self, expression: Predicate, *, revision: int, most_values: int) -> tuple[PropertyFacts, ...]:
         """What properties the selected items have."""

@@ -86,9 +86,7 @@ class TailFrame:
 
     def extents(self) -> Extents:
         part = slice(self._start, self._stop)
-        return Extents(
-            self._tail.start.view()[part], self._tail.end.view()[part], self._tail.when_known.view()[part]
-        )
+        return Extents(self._tail.start.view()[part], self._tail.end.view()[part], self._tail.when_known.view()[part])
 
     def footprints(self) -> Footprints:
         part = slice(self._start, self._stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ class ColumnIndex:
     def _temporal_at(self, revision: int) -> Callable[[str], NDArray[np.int64]]:
         """Collections in which a name held nothing but instants, as known at the revision."""
 
-        @lru_cache(maxsize=None)
+        @cache
         def lookup(name: str) -> NDArray[np.int64]:
             keys = []
             for key, kinds in self._kinds.get(name, {}).items():
@@ -190,9 +190,7 @@ class ColumnIndex:
             )
         return result
 
-    def properties(
-        self, expression: Predicate, *, revision: int, most_values: int
-    ) -> tuple[PropertyFacts, ...]:
+    def properties(self, expression: Predicate, *, revision: int, most_values: int) -> tuple[PropertyFacts, ...]:
         gathered: dict[str, _Gathered] = {}
         names = list(self._tail.columns)
         for frame, _, rows in self._selected(expression, revision, lambda: None):
@@ -201,9 +199,7 @@ class ColumnIndex:
             if len(rows):
                 for name in names:
                     gathered.setdefault(name, _Gathered(most_values)).add(frame.column(name), chosen)
-        return tuple(
-            facts.result(name) for name, facts in sorted(gathered.items()) if facts.count
-        )
+        return tuple(facts.result(name) for name, facts in sorted(gathered.items()) if facts.count)
 
 
 class _Gathered:
@@ -274,5 +270,3 @@ def item_frame(change: Change, collection: str) -> TailFrame:
     tail.append([change])
     names = CollectionNames({change.version.collection: collection})
     return TailFrame(tail, 0, 1, names, lambda _: np.array([], np.int64))
-
-

@@ -162,9 +162,7 @@ class Order:
             behind[position] = identity < limit if self._backward else identity > limit
         return behind
 
-    def _break_ties(
-        self, rows: NDArray[np.int64], arrays: list[NDArray[Any]], limit: int
-    ) -> NDArray[np.int64]:
+    def _break_ties(self, rows: NDArray[np.int64], arrays: list[NDArray[Any]], limit: int) -> NDArray[np.int64]:
         """Rows that are equal in every key, by collection and id; only as far as `limit` reaches."""
         if not len(rows):
             return rows

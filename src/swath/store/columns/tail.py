@@ -120,6 +120,7 @@ class ColumnData:
 
     def stage(self, row: int, value: Any) -> None:
         kind = type(value)
+        entry: Any
         if kind is str:
             lane, entry = "strings", self.strings.add(value)
         elif kind is float:

@@ -17,6 +17,7 @@ from swath.stac.document import LinkSpans
 from swath.store.base import Operation
 from swath.store.sqlite import schema
 from swath.store.sqlite.codec import Codec
+from swath.store.sqlite.schema import one
 
 __all__ = ["CheckReport", "check"]
 
@@ -119,23 +120,21 @@ def _check_rules(connection: apsw.Connection, report: CheckReport) -> None:
 
 
 def _rows(connection: apsw.Connection) -> Iterator[tuple[Any, ...]]:
-    return connection.execute(  # type: ignore[return-value]
+    return connection.execute(
         """SELECT v.seq, v.op, v.id, v.digest, i.id, b.dictionary, b.data, b.links, b.shape FROM version v
            JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key ORDER BY v.seq"""
     )
 
 
-def _check_bodies(
-    connection: apsw.Connection, report: CheckReport, on_progress: Callable[[int, int], None]
-) -> None:
+def _check_bodies(connection: apsw.Connection, report: CheckReport, on_progress: Callable[[int, int], None]) -> None:
     def load(number: int) -> bytes:
-        data = connection.execute("SELECT data FROM dictionary WHERE id = ?", (number,)).get
+        data = one(connection, "SELECT data FROM dictionary WHERE id = ?", (number,))
         if data is None:
             raise CatalogDamaged(f"dictionary {number} is missing")
         return bytes(data)
 
     codec = Codec(load)
-    total = connection.execute("SELECT count(*) FROM body").get
+    total = one(connection, "SELECT count(*) FROM body")
     for done, (seq, op, thing, digest, collection, dictionary, data, links, shape) in enumerate(_rows(connection), 1):
         try:
             body = codec.unpack(dictionary, data)
@@ -168,6 +167,6 @@ def _fault(body: bytes, digest: bytes, links: bytes, shape: bytes | None) -> str
 
 def _count(connection: apsw.Connection, report: CheckReport) -> None:
     sql = "SELECT count(*) FROM live l JOIN live_collection c ON c.key = l.collection_key"
-    report.items = connection.execute(sql).get
-    report.collections = connection.execute("SELECT count(*) FROM live_collection").get
-    report.versions = connection.execute("SELECT count(*) FROM version").get
+    report.items = one(connection, sql)
+    report.collections = one(connection, "SELECT count(*) FROM live_collection")
+    report.versions = one(connection, "SELECT count(*) FROM version")

@@ -18,6 +18,7 @@ from swath.stac.time import parse_temporal
 from swath.store.base import Change, CollectionRecord, Fact, Mode, Outcome, PreparedWrite, Removal, Version
 from swath.store.sqlite import schema
 from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary
+from swath.store.sqlite.schema import one, rows
 from swath.store.sqlite.writer import Writer
 
 __all__ = ["SqliteLedger", "kind_of"]
@@ -49,7 +50,7 @@ class SqliteLedger:
         self._local = threading.local()
         self._readers: list[apsw.Connection] = []
         self._lock = threading.Lock()
-        values = dict(self._reader().execute("SELECT name, value FROM meta").fetchall())
+        values = dict(rows(self._reader(), "SELECT name, value FROM meta"))
         self._epoch: bytes = values["epoch"]
         self._secret: bytes = values["secret"]
         self._codec = Codec(self._load_dictionary)
@@ -97,12 +98,12 @@ class SqliteLedger:
     # -- reading ------------------------------------------------------------------------------
 
     def head(self) -> int:
-        return int(self._reader().execute("SELECT rev FROM head").get)
+        return int(one(self._reader(), "SELECT rev FROM head"))
 
     def horizon(self, seconds: float) -> int:
         before = time.time_ns() // 1000 - int(seconds * 1e6)
         sql = 'SELECT rev FROM "commit" WHERE at <= ? ORDER BY at DESC LIMIT 1'
-        found = self._reader().execute(sql, (before,)).get
+        found = one(self._reader(), sql, (before,))
         return int(found) if found is not None else 0
 
     def changes(self, after: int, until: int, ended_by: int = 0) -> Iterator[Change]:
@@ -114,38 +115,38 @@ class SqliteLedger:
             WHERE v.seq > ? AND v.seq <= ? ORDER BY v.seq LIMIT ?"""
         while position < until:
             # One short transaction a chunk: a long one would keep the log from being folded back.
-            rows = self._reader().execute(sql, (position, until, _ROWS_PER_READ)).fetchall()
-            if not rows:
+            found = rows(self._reader(), sql, (position, until, _ROWS_PER_READ))
+            if not found:
                 return
-            for seq, op, key, item_id, replaces, dictionary, data, shape in rows:
+            for seq, op, key, item_id, replaces, dictionary, data, shape in found:
                 body = None
                 if data is not None and seq not in ended:
                     body = self._codec.unpack(dictionary, data)
                 yield Change(Version(seq, op, key, item_id, replaces), body, shape)
-            position = rows[-1][0]
+            position = found[-1][0]
 
     def _ended(self, after: int, by: int) -> frozenset[int]:
         """Versions behind `after` that ended at or before the revision `by`."""
         if by <= after:
             return frozenset()
         sql = "SELECT replaces FROM version WHERE seq > ? AND seq <= ? AND replaces > ?"
-        return frozenset(row[0] for row in self._reader().execute(sql, (after, by, after)))
+        return frozenset(row[0] for row in rows(self._reader(), sql, (after, by, after)))
 
     def facts(self, until: int) -> Sequence[Fact]:
         sql = "SELECT collection_key, name, kind, rev FROM fact WHERE rev <= ?"
-        return [Fact(*row) for row in self._reader().execute(sql, (until,))]
+        return [Fact(*row) for row in rows(self._reader(), sql, (until,))]
 
     def collections(self) -> Sequence[CollectionRecord]:
         sql = """
             SELECT c.key, c.id, c.seq, b.dictionary, b.data, b.links
             FROM live_collection c JOIN body b ON b.seq = c.seq ORDER BY c.id"""
-        return [self._collection(row) for row in self._reader().execute(sql).fetchall()]
+        return [self._collection(row) for row in rows(self._reader(), sql)]
 
     def collection(self, collection_id: str) -> CollectionRecord | None:
         sql = """
             SELECT c.key, c.id, c.seq, b.dictionary, b.data, b.links
             FROM live_collection c JOIN body b ON b.seq = c.seq WHERE c.id = ?"""
-        row = self._reader().execute(sql, (collection_id,)).fetchone()
+        row = one(self._reader(), sql, (collection_id,))
         return self._collection(row) if row is not None else None
 
     def _collection(self, row: tuple[Any, ...]) -> CollectionRecord:
@@ -157,7 +158,7 @@ class SqliteLedger:
             SELECT b.seq, c.id, l.id, b.dictionary, b.data, b.links
             FROM live_collection c JOIN live l ON l.collection_key = c.key JOIN body b ON b.seq = l.seq
             WHERE c.id = ? AND l.id = ?"""
-        row = self._reader().execute(sql, (collection_id, item_id)).fetchone()
+        row = one(self._reader(), sql, (collection_id, item_id))
         return self._item(row) if row is not None else None
 
     def items(self, seqs: Sequence[int]) -> list[StoredItem]:
@@ -169,7 +170,7 @@ class SqliteLedger:
         found = []
         with reader:
             for seq in seqs:
-                row = reader.execute(sql, (seq,)).fetchone()
+                row = one(reader, sql, (seq,))
                 if row is None:
                     raise CatalogDamaged(f"version {seq} has lost its document; run: swath check")
                 found.append(self._item(row))
@@ -180,7 +181,7 @@ class SqliteLedger:
         return StoredItem(seq, collection_id, item_id, self._codec.unpack(dictionary, data), links)
 
     def _load_dictionary(self, number: int) -> bytes:
-        data = self._reader().execute("SELECT data FROM dictionary WHERE id = ?", (number,)).get
+        data = one(self._reader(), "SELECT data FROM dictionary WHERE id = ?", (number,))
         if data is None:
             raise CatalogDamaged(f"dictionary {number} is missing; run: swath check")
         return bytes(data)
@@ -188,13 +189,17 @@ class SqliteLedger:
     # -- writing ------------------------------------------------------------------------------
 
     def prepare(self, document: ItemDocument | CollectionDocument) -> PreparedWrite:
-        body = document.body
+        body, links = document.body, document.links.pack()
         digest = hashlib.blake2b(body, digest_size=16).digest()
         if isinstance(document, CollectionDocument):
-            return PreparedWrite(document, BUILT_IN, self._codec.pack(BUILT_IN, body), digest)
+            packed = self._codec.pack(BUILT_IN, body)
+            return PreparedWrite(document.id, None, len(body), BUILT_IN, packed, digest, links, made=document.made)
         dictionary = self._packing.get(document.collection, BUILT_IN)
         facts = tuple({(name, kind_of(value)) for name, value in leaves(document.content["properties"])})
-        return PreparedWrite(document, dictionary, self._codec.pack(dictionary, body), digest, facts)
+        packed = self._codec.pack(dictionary, body)
+        return PreparedWrite(
+            document.id, document.collection, len(body), dictionary, packed, digest, links, document.shape, facts
+        )
 
     def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:
         with self._lock:
@@ -207,5 +212,3 @@ class SqliteLedger:
     def busy(self) -> bool:
         """Whether another process wrote in the last second: then transactions should be short."""
         return self._writer is not None and self._writer.others_write()
-
-

@@ -9,12 +9,13 @@ import os
 import secrets
 import time
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from swath.errors import CatalogUnusable
 
-__all__ = ["FILE_NAME", "FORMAT", "create", "open_readonly", "open_writer"]
+__all__ = ["FILE_NAME", "FORMAT", "create", "one", "open_readonly", "open_writer", "rows"]
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x53776174  # "Swat"
@@ -102,6 +103,16 @@ def _refuse_network(folder: Path) -> None:
             best, kind = point, right.split()[0]
     if kind in _NETWORK:
         raise CatalogUnusable(f"{folder} is on a network file system ({kind}); keep the catalogue on a local disk")
+
+
+def rows(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """All rows of a query. The types of columns are the schema's (STRICT), which a checker cannot know."""
+    return connection.execute(sql, values).fetchall()
+
+
+def one(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> Any:
+    """The first row of a query, or its only column; None when there is none."""
+    return connection.execute(sql, values).get
 
 
 def _checked(connection: apsw.Connection, folder: Path) -> apsw.Connection:

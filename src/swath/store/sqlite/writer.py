@@ -14,10 +14,10 @@ from pathlib import Path
 import apsw
 
 from swath.errors import CatalogUnusable
-from swath.stac.document import CollectionDocument, ItemDocument
 from swath.store.base import Mode, Operation, Outcome, PreparedWrite, Removal
 from swath.store.sqlite import schema
 from swath.store.sqlite.codec import SAMPLE_BYTES, Codec, step_due, train
+from swath.store.sqlite.schema import one, rows
 
 __all__ = ["Writer"]
 
@@ -137,7 +137,7 @@ class Writer:
         if self._connection.pragma("user_version") != schema.FORMAT:
             self._connection.execute("ROLLBACK")
             raise CatalogUnusable("the catalogue was changed by another version of Swath; restart this process")
-        revision, writer = self._connection.execute("SELECT rev, writer FROM head").fetchall()[0]
+        revision, writer = one(self._connection, "SELECT rev, writer FROM head")
         if writer not in (self._identity, b"") and revision != self._revision:
             self._others_at = time.monotonic()
         if revision != self._revision:
@@ -149,15 +149,15 @@ class Writer:
         for write in request.writes:
             if isinstance(write, Removal):
                 outcome = self._remove(write, batch)
-            elif isinstance(write.document, ItemDocument):
-                outcome = self._put_item(write, write.document, request.mode, batch)
+            elif write.collection is not None:
+                outcome = self._put_item(write, write.collection, request.mode, batch)
             else:
-                outcome = self._put_collection(write, write.document, request.mode, batch)
+                outcome = self._put_collection(write, request.mode, batch)
             request.outcomes.append(outcome)
 
     def _collection_key(self, collection_id: str, batch: _Batch) -> int | None:
         if collection_id not in batch.keys:
-            found = self._connection.execute("SELECT key FROM live_collection WHERE id = ?", (collection_id,)).get
+            found = one(self._connection, "SELECT key FROM live_collection WHERE id = ?", (collection_id,))
             batch.keys[collection_id] = found
         return batch.keys[collection_id]
 
@@ -167,7 +167,8 @@ class Writer:
             return batch.live[key, item_id]
         sql = """SELECT l.seq, v.digest FROM live l JOIN version v ON v.seq = l.seq
                  WHERE l.collection_key = ? AND l.id = ?"""
-        return self._connection.execute(sql, (key, item_id)).fetchone()  # type: ignore[no-any-return]
+        found: tuple[int, bytes] | None = one(self._connection, sql, (key, item_id))
+        return found
 
     def _append(
         self, batch: _Batch, op: Operation, key: int, thing: str, replaces: int | None, write: PreparedWrite | None
@@ -175,16 +176,14 @@ class Writer:
         batch.seq += 1
         batch.versions.append((batch.seq, int(op), key, thing, replaces, write.digest if write else None))
         if write is not None:
-            document = write.document
-            shape = document.shape if isinstance(document, ItemDocument) else None
-            batch.bodies.append((batch.seq, write.dictionary, write.packed, document.links.pack(), shape))
+            batch.bodies.append((batch.seq, write.dictionary, write.packed, write.links, write.shape))
         return batch.seq
 
-    def _put_item(self, write: PreparedWrite, item: ItemDocument, mode: Mode, batch: _Batch) -> Outcome:
-        key = self._collection_key(item.collection, batch)
+    def _put_item(self, write: PreparedWrite, collection: str, mode: Mode, batch: _Batch) -> Outcome:
+        key = self._collection_key(collection, batch)
         if key is None:
             return Outcome.NO_COLLECTION
-        current = self._current(key, item.id, batch)
+        current = self._current(key, write.id, batch)
         if current is not None:
             if mode == "insert":
                 return Outcome.CONFLICT
@@ -192,8 +191,8 @@ class Writer:
                 return Outcome.IGNORED
             if current[1] == write.digest:
                 return Outcome.UNCHANGED
-        seq = self._append(batch, Operation.PUT_ITEM, key, item.id, current[0] if current else None, write)
-        batch.live[key, item.id] = (seq, write.digest)
+        seq = self._append(batch, Operation.PUT_ITEM, key, write.id, current[0] if current else None, write)
+        batch.live[key, write.id] = (seq, write.digest)
         known = self._known_facts(key)
         for fact in write.facts:
             if fact not in known:
@@ -201,40 +200,38 @@ class Writer:
                 batch.facts[(key, *fact)] = seq
         grown = batch.grown.setdefault(key, [0, 0])
         grown[0] += 1
-        grown[1] += len(item.body)
+        grown[1] += write.size
         return Outcome.UPDATED if current else Outcome.CREATED
 
     def _known_facts(self, key: int) -> set[tuple[str, str]]:
         if key not in self._facts:
-            rows = self._connection.execute("SELECT name, kind FROM fact WHERE collection_key = ?", (key,))
-            self._facts[key] = {(name, kind) for name, kind in rows}
+            found = rows(self._connection, "SELECT name, kind FROM fact WHERE collection_key = ?", (key,))
+            self._facts[key] = {(name, kind) for name, kind in found}
         return self._facts[key]
 
-    def _put_collection(
-        self, write: PreparedWrite, document: CollectionDocument, mode: Mode, batch: _Batch
-    ) -> Outcome:
+    def _put_collection(self, write: PreparedWrite, mode: Mode, batch: _Batch) -> Outcome:
         sql = """SELECT c.key, c.seq, c.made, v.digest FROM live_collection c JOIN version v ON v.seq = c.seq
                  WHERE c.id = ?"""
         self._flush(batch)  # an earlier write of this batch may have put the same collection
-        row = self._connection.execute(sql, (document.id,)).fetchone()
+        row = one(self._connection, sql, (write.id,))
         if row is None:
-            self._connection.execute("INSERT INTO incarnation(id) VALUES (?)", (document.id,))
+            self._connection.execute("INSERT INTO incarnation(id) VALUES (?)", (write.id,))
             key, replaces = self._connection.last_insert_rowid(), None
         else:
             key, replaces, made, digest = row
             if digest == write.digest:
                 return Outcome.UNCHANGED
             # One that was made from its items gives way to the first real document, in every mode.
-            if document.made or not made:
+            if write.made or not made:
                 if mode == "insert":
                     return Outcome.CONFLICT
-                if mode == "ignore" or document.made:
+                if mode == "ignore" or write.made:
                     return Outcome.IGNORED
-        seq = self._append(batch, Operation.PUT_COLLECTION, key, document.id, replaces, write)
+        seq = self._append(batch, Operation.PUT_COLLECTION, key, write.id, replaces, write)
         self._connection.execute(
-            "INSERT OR REPLACE INTO live_collection VALUES (?, ?, ?, ?)", (document.id, key, seq, int(document.made))
+            "INSERT OR REPLACE INTO live_collection VALUES (?, ?, ?, ?)", (write.id, key, seq, int(write.made))
         )
-        batch.keys[document.id] = key
+        batch.keys[write.id] = key
         return Outcome.CREATED if row is None else Outcome.UPDATED
 
     def _remove(self, removal: Removal, batch: _Batch) -> Outcome:
@@ -249,7 +246,7 @@ class Writer:
             batch.live[key, removal.item] = None
             return Outcome.DELETED
         self._flush(batch)
-        seq = self._connection.execute("SELECT seq FROM live_collection WHERE id = ?", (removal.collection,)).get
+        seq = one(self._connection, "SELECT seq FROM live_collection WHERE id = ?", (removal.collection,))
         self._append(batch, Operation.DELETE_COLLECTION, key, removal.collection, seq, None)
         self._connection.execute("DELETE FROM live_collection WHERE id = ?", (removal.collection,))
         batch.keys[removal.collection] = None
@@ -285,7 +282,7 @@ class Writer:
             batch.grown[key] = [0, 0]  # who grew, for training
         if batch.seq == self._revision:
             return
-        last = self._connection.execute("SELECT at FROM head").get
+        last = one(self._connection, "SELECT at FROM head")
         at = max(time.time_ns() // 1000, last + 1)
         self._connection.execute('INSERT INTO "commit" VALUES (?, ?, ?)', (batch.seq, at, actor))
         self._connection.execute("UPDATE head SET rev = ?, at = ?, writer = ?", (batch.seq, at, self._identity))
@@ -312,15 +309,15 @@ class Writer:
     def _load_packing(self) -> None:
         sql = """SELECT i.key, i.id, d.id, d.step FROM dictionary d JOIN incarnation i ON i.key = d.collection_key
                  ORDER BY d.step"""
-        for key, collection_id, number, step in self._connection.execute(sql):
+        for key, collection_id, number, step in rows(self._connection, sql):
             self._steps[key] = step
             self.packing[collection_id] = number
 
     def _train_due(self, batch: _Batch) -> None:
         """Train a dictionary for each collection that has grown past its next step."""
         for key in batch.grown:
-            row = self._connection.execute("SELECT id, items, bytes FROM incarnation WHERE key = ?", (key,)).fetchone()
-            collection_id, items, size = row
+            sql = "SELECT id, items, bytes FROM incarnation WHERE key = ?"
+            collection_id, items, size = one(self._connection, sql, (key,))
             due = step_due(items, size)
             if due <= self._steps.get(key, 0):
                 continue
@@ -338,13 +335,13 @@ class Writer:
 
     def _samples(self, key: int) -> list[bytes]:
         """Bodies spread over all versions of a collection, about `SAMPLE_BYTES` of them."""
-        seqs = [row[0] for row in self._connection.execute(
-            "SELECT seq FROM live WHERE collection_key = ? ORDER BY seq LIMIT 200000", (key,))]  # fmt: skip
+        sql = "SELECT seq FROM live WHERE collection_key = ? ORDER BY seq LIMIT 200000"
+        seqs = [row[0] for row in rows(self._connection, sql, (key,))]
         samples: list[bytes] = []
         total = 0
         step = max(1, len(seqs) // 1000)
         for seq in seqs[::step]:
-            row = self._connection.execute("SELECT dictionary, data FROM body WHERE seq = ?", (seq,)).fetchone()
+            row = one(self._connection, "SELECT dictionary, data FROM body WHERE seq = ?", (seq,))
             if row is None:
                 continue
             samples.append(self._codec.unpack(*row))
