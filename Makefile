@@ -21,7 +21,7 @@ torture: $(VENV)/.installed-dev
 	SWATH_TORTURE=1 $(BIN)/python -m pytest -s
 
 benchmark: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/load.py
+	$(BIN)/python -m benchmarks.load
 
 $(VENV)/bin/python:
 	@test -n "$(USABLE)" || { echo "Swath needs Python 3.11 or newer on the PATH" >&2; exit 1; }

@@ -20,11 +20,11 @@ from swath.catalog import Catalog, SearchRequest, build_search
 from swath.catalog.exporting import export
 from swath.catalog.loading import LoadReport, load
 from swath.catalog.request import parse_sort_text
-from swath.errors import InvalidRequest
+from swath.errors import InvalidRequest, NotFound
 from swath.formats.reading import Document, Unreadable, read_source
 from swath.limits import LIMITS
 from swath.search import Search, StoredItem
-from swath.store.base import Mode
+from swath.store.base import Mode, Outcome, Removal
 
 __all__ = ["Results", "Session"]
 
@@ -145,6 +145,12 @@ class Session:
                 yield Document(msgspec.json.encode(document), "documents", number)
 
         return load(self._catalog.ledger, read(), mode=mode, collection=collection, actor="python")
+
+    def remove(self, collection: str, item: str) -> None:
+        """Delete an item; its versions stay in the history. NotFound when it is not there."""
+        outcome = self._catalog.ledger.write([Removal(collection, item)], "upsert", "python")[0]
+        if outcome is Outcome.MISSING:
+            raise NotFound(f"there is no item {item!r} in a collection {collection!r}")
 
     def load(self, *sources: str | Path, mode: Mode = "upsert", collection: str | None = None) -> LoadReport:
         """Store what files and folders hold; see `swath load`."""

@@ -102,7 +102,8 @@ def _print_summary(folder: Path, report: loading.LoadReport, seconds: float) -> 
         (report.updated, "changed"), (report.unchanged, "unchanged"), (report.ignored, "kept as they were"),
     ) if number]  # fmt: skip
     rate = f", {total / seconds:,.0f} items/s" if total >= 1000 else ""
-    print(f"{folder}: {', '.join(parts)} items; {report.collections} new or changed collections{rate}", file=sys.stderr)
+    collections = f"; {report.collections} new or changed collections" if report.collections else ""
+    print(f"{folder}: {', '.join(parts)} items{collections}{rate}", file=sys.stderr)
     if report.made_collections:
         names = ", ".join(report.made_collections[:5]) + (", …" if len(report.made_collections) > 5 else "")
         print(f"made plain collections, since none were loaded: {names}", file=sys.stderr)

@@ -57,7 +57,7 @@ def demo(
 def load(
     catalog: CatalogFolder,
     /,
-    *sources: str,
+    *sources: Annotated[str, Parameter(allow_leading_hyphen=True)],
     mode: Literal["upsert", "insert", "ignore"] = "upsert",
     collection: str | None = None,
     json: Json = False,
@@ -78,6 +78,10 @@ def load(
     """
     from swath.cli.loading import run_load
 
+    unknown = [source for source in sources if source.startswith("-") and source != "-"]
+    if unknown:
+        print(f"swath: unknown option {unknown[0]}\nSee: swath load --help", file=sys.stderr)
+        return USAGE
     return run_load(catalog, sources, mode, collection, as_json=json)
 
 
@@ -165,7 +169,7 @@ def export(
     catalog: CatalogFolder,
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Annotated[Path, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)],
     filter: str | None = None,  # noqa: A002 - the option's name in STAC
     json: Json = False,
 ) -> int:
