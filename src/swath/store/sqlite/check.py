@@ -98,6 +98,7 @@ def check(folder: Path, on_progress: Callable[[int, int], None] = lambda _done, 
             _check_pages(connection, report)
             if not report.problems:
                 _check_rules(connection, report)
+                _check_commits(connection, report)
                 _check_bodies(connection, report, on_progress)
                 _count(connection, report)
     except apsw.Error as error:
@@ -121,7 +122,7 @@ def _check_rules(connection: apsw.Connection, report: CheckReport) -> None:
 
 def _rows(connection: apsw.Connection) -> Iterator[tuple[Any, ...]]:
     return connection.execute(
-        """SELECT v.seq, v.op, v.id, v.digest, i.id, b.dictionary, b.data, b.links, b.shape FROM version v
+        """SELECT v.seq, v.op, v.id, v.digest, i.id, b.dictionary, b.data, b.links, b.shape, b.sum FROM version v
            JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key ORDER BY v.seq"""
     )
 
@@ -135,11 +136,13 @@ def _check_bodies(connection: apsw.Connection, report: CheckReport, on_progress:
 
     codec = Codec(load)
     total = one(connection, "SELECT count(*) FROM body")
-    for done, (seq, op, thing, digest, collection, dictionary, data, links, shape) in enumerate(_rows(connection), 1):
+    for done, (seq, op, thing, digest, collection, *kept, kept_sum) in enumerate(_rows(connection), 1):
+        dictionary, data, links, shape = kept
+        fault = None if schema.body_sum(*kept) == kept_sum else "its checksum does not match"
         try:
             body = codec.unpack(dictionary, data)
             report.bytes += len(body)
-            fault = _fault(body, digest, links, shape)
+            fault = fault or _fault(body, digest, links, shape)
             named = msgspec.json.decode(body, type=_Named)
             if named.id != thing or (op == Operation.PUT_ITEM and named.collection != collection):
                 fault = fault or "its id is not the one in its document"
@@ -163,6 +166,19 @@ def _fault(body: bytes, digest: bytes, links: bytes, shape: bytes | None) -> str
         except shapely.errors.GEOSException:
             return "its search shape is damaged"
     return None
+
+
+def _check_commits(connection: apsw.Connection, report: CheckReport) -> None:
+    """Every commit's checksum covers its version rows, in order."""
+    versions = iter(connection.execute("SELECT * FROM version ORDER BY seq"))
+    row = next(versions, None)
+    for rev, at, actor, kept in connection.execute('SELECT rev, at, actor, sum FROM "commit" ORDER BY rev'):
+        total = 0
+        while row is not None and row[0] <= rev:
+            total = schema.version_sum(row, total)
+            row = next(versions, None)
+        if schema.commit_sum(at, actor, total) != kept:
+            report.problems.append(f"commit {rev}: its checksum does not match its versions")
 
 
 def _count(connection: apsw.Connection, report: CheckReport) -> None:

@@ -19,7 +19,7 @@ from swath.store.base import Change, CollectionRecord, Fact, Mode, Outcome, Prep
 from swath.store.sqlite import schema
 from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary
 from swath.store.sqlite.schema import one, rows
-from swath.store.sqlite.writer import Writer
+from swath.store.sqlite.writer import Writer, dictionaries
 
 __all__ = ["SqliteLedger", "kind_of"]
 
@@ -54,7 +54,8 @@ class SqliteLedger:
         self._epoch: bytes = values["epoch"]
         self._secret: bytes = values["secret"]
         self._codec = Codec(self._load_dictionary)
-        self._packing: dict[str, int] = {}  # collection id: the dictionary to pack with
+        # By collection id, the dictionary to pack with.
+        self._packing = {name: number for _, name, number, _ in dictionaries(self._reader())}
         self._writer: Writer | None = None
 
     @staticmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import apsw
 
 from swath.errors import CatalogUnusable
 
-__all__ = ["FILE_NAME", "FORMAT", "create", "one", "open_readonly", "open_writer", "rows"]
+__all__ = [
+    "FILE_NAME", "FORMAT", "body_sum", "commit_sum", "create", "one", "open_readonly", "open_writer", "rows",
+    "version_sum",
+]  # fmt: skip
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x53776174  # "Swat"
@@ -26,7 +30,7 @@ _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 CREATE TABLE head(one INTEGER PRIMARY KEY CHECK (one = 1), rev INTEGER NOT NULL, at INTEGER NOT NULL,
                   writer BLOB NOT NULL) STRICT;
-CREATE TABLE "commit"(rev INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL) STRICT;
+CREATE TABLE "commit"(rev INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, sum INTEGER NOT NULL) STRICT;
 CREATE INDEX commit_at ON "commit"(at);
 CREATE TABLE incarnation(key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL,
                          items INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0) STRICT;
@@ -35,7 +39,7 @@ CREATE TABLE live_collection(id TEXT PRIMARY KEY, key INTEGER NOT NULL, seq INTE
 CREATE TABLE version(seq INTEGER PRIMARY KEY AUTOINCREMENT, op INTEGER NOT NULL, collection_key INTEGER NOT NULL,
                      id TEXT NOT NULL, replaces INTEGER, digest BLOB) STRICT;
 CREATE TABLE body(seq INTEGER PRIMARY KEY, dictionary INTEGER NOT NULL, data BLOB NOT NULL, links BLOB NOT NULL,
-                  shape BLOB) STRICT;
+                  shape BLOB, sum INTEGER NOT NULL) STRICT;
 CREATE TABLE live(collection_key INTEGER NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL,
                   PRIMARY KEY (collection_key, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE dictionary(id INTEGER PRIMARY KEY, collection_key INTEGER, step INTEGER NOT NULL,
@@ -43,6 +47,21 @@ CREATE TABLE dictionary(id INTEGER PRIMARY KEY, collection_key INTEGER, step INT
 CREATE TABLE fact(collection_key INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, rev INTEGER NOT NULL,
                   PRIMARY KEY (collection_key, name, kind)) STRICT, WITHOUT ROWID;
 """
+
+
+def body_sum(dictionary: int, data: bytes, links: bytes, shape: bytes | None) -> int:
+    """The checksum of a body row: any byte of it that changes is found by `swath check`."""
+    return zlib.crc32(shape or b"", zlib.crc32(links, zlib.crc32(data, dictionary)))
+
+
+def version_sum(row: tuple[Any, ...], before: int) -> int:
+    """The running checksum of a commit's version rows, in order."""
+    return zlib.crc32(repr(row).encode(), before)
+
+
+def commit_sum(at: int, actor: str, versions: int) -> int:
+    """The checksum of a commit row, which covers its versions."""
+    return zlib.crc32(f"{at} {actor}".encode(), versions)
 
 
 def create(folder: Path, first_dictionary: bytes) -> None:

@@ -19,7 +19,7 @@ from swath.store.sqlite import schema
 from swath.store.sqlite.codec import SAMPLE_BYTES, Codec, step_due, train
 from swath.store.sqlite.schema import one, rows
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "dictionaries"]
 
 _CHECKPOINT_PAGES = 32_000_000 // 8192
 _CHECKPOINT_PATIENCE = 50  # ms
@@ -41,12 +41,20 @@ class _Batch:
     """What one transaction has done so far. Rows are inserted together, keys sorted at the end."""
 
     seq: int
+    sum: int = 0
     versions: list[tuple[object, ...]] = field(default_factory=list)
     bodies: list[tuple[object, ...]] = field(default_factory=list)
     live: dict[tuple[int, str], tuple[int, bytes] | None] = field(default_factory=dict)
     keys: dict[str, int | None] = field(default_factory=dict)
     facts: dict[tuple[int, str, str], int] = field(default_factory=dict)
     grown: dict[int, list[int]] = field(default_factory=dict)
+
+
+def dictionaries(connection: apsw.Connection) -> list[tuple[int, str, int, int]]:
+    """Collection key, collection id, number and step of each trained dictionary, the best of a collection last."""
+    sql = """SELECT i.key, i.id, d.id, d.step FROM dictionary d JOIN incarnation i ON i.key = d.collection_key
+             ORDER BY d.step, d.id"""
+    return [(key, name, number, step) for key, name, number, step in rows(connection, sql)]
 
 
 class Writer:
@@ -68,7 +76,9 @@ class Writer:
         self._others_at = 0.0
         self._steps: dict[int, int] = {}
         self.packing: dict[str, int] = {}
-        self._load_packing()
+        for key, collection_id, number, step in dictionaries(self._connection):
+            self._steps[key] = step
+            self.packing[collection_id] = number
 
     def close(self) -> None:
         self._connection.close()
@@ -174,9 +184,12 @@ class Writer:
         self, batch: _Batch, op: Operation, key: int, thing: str, replaces: int | None, write: PreparedWrite | None
     ) -> int:
         batch.seq += 1
-        batch.versions.append((batch.seq, int(op), key, thing, replaces, write.digest if write else None))
+        row = (batch.seq, int(op), key, thing, replaces, write.digest if write else None)
+        batch.versions.append(row)
+        batch.sum = schema.version_sum(row, batch.sum)
         if write is not None:
-            batch.bodies.append((batch.seq, write.dictionary, write.packed, write.links, write.shape))
+            kept = (write.dictionary, write.packed, write.links, write.shape)
+            batch.bodies.append((batch.seq, *kept, schema.body_sum(*kept)))
         return batch.seq
 
     def _put_item(self, write: PreparedWrite, collection: str, mode: Mode, batch: _Batch) -> Outcome:
@@ -256,7 +269,7 @@ class Writer:
         """Write the batch's rows. Keys in their own order: neighbours share pages."""
         run = self._connection.executemany
         run("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?)", batch.versions)
-        run("INSERT INTO body VALUES (?, ?, ?, ?, ?)", batch.bodies)
+        run("INSERT INTO body VALUES (?, ?, ?, ?, ?, ?)", batch.bodies)
         put = sorted((key, thing, now[0]) for (key, thing), now in batch.live.items() if now is not None)
         run("INSERT OR REPLACE INTO live VALUES (?, ?, ?)", put)
         gone = sorted(place for place, now in batch.live.items() if now is None)
@@ -284,7 +297,8 @@ class Writer:
             return
         last = one(self._connection, "SELECT at FROM head")
         at = max(time.time_ns() // 1000, last + 1)
-        self._connection.execute('INSERT INTO "commit" VALUES (?, ?, ?)', (batch.seq, at, actor))
+        row = (batch.seq, at, actor, schema.commit_sum(at, actor, batch.sum))
+        self._connection.execute('INSERT INTO "commit" VALUES (?, ?, ?, ?)', row)
         self._connection.execute("UPDATE head SET rev = ?, at = ?, writer = ?", (batch.seq, at, self._identity))
 
     # -- the log ------------------------------------------------------------------------------
@@ -305,13 +319,6 @@ class Writer:
             self._connection.set_busy_timeout(60_000)
 
     # -- dictionaries -------------------------------------------------------------------------
-
-    def _load_packing(self) -> None:
-        sql = """SELECT i.key, i.id, d.id, d.step FROM dictionary d JOIN incarnation i ON i.key = d.collection_key
-                 ORDER BY d.step"""
-        for key, collection_id, number, step in rows(self._connection, sql):
-            self._steps[key] = step
-            self.packing[collection_id] = number
 
     def _train_due(self, batch: _Batch) -> None:
         """Train a dictionary for each collection that has grown past its next step."""
