@@ -46,8 +46,8 @@ def collection(name: str) -> dict[str, Any]:
 
 def pair(number: int, name: str | None) -> Iterator[dict[str, Any]]:
     yield make_item(
-        f"shown-{number}", name or "shown-only", visible=True, shown_name=f"shown {number}", shared="shown", size=number,
-        geometry={"type": "Point", "coordinates": [5.0, 5.0]}, datetime="2020-01-01T00:00:00Z",
+        f"shown-{number}", name or "shown-only", visible=True, shown_name=f"shown {number}", shared="shown",
+        size=number, geometry={"type": "Point", "coordinates": [5.0, 5.0]}, datetime="2020-01-01T00:00:00Z",
     )  # fmt: skip
     yield make_item(
         f"hidden-{number}", name or "hidden-only", visible=False, hidden_name=f"hidden {number}", shared="hidden",
