@@ -43,8 +43,10 @@ def put(ledger: SqliteLedger, *documents: dict[str, Any], mode: Any = "upsert") 
 
 
 def sql(ledger: SqliteLedger, statement: str) -> list[Any]:
-    with apsw.Connection(str(ledger.folder / "catalog.db"), flags=apsw.SQLITE_OPEN_READONLY) as connection:
-        return list(connection.execute(statement))
+    connection = apsw.Connection(str(ledger.folder / "catalog.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    found = list(connection.execute(statement))
+    connection.close()
+    return found
 
 
 def test_every_write_appends_a_version_and_none_is_changed(ledger: SqliteLedger) -> None:

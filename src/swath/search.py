@@ -36,7 +36,7 @@ NEWEST_FIRST = (SortKey("datetime", descending=True),)
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which members of an item to return, by dotted paths. Empty: all."""
+    """Which members of an item to return, by dotted paths. An empty `include` means all but the excluded."""
 
     include: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()

@@ -5,6 +5,7 @@ All restrictions end in one expression. There is no second path for a box, an id
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -18,10 +19,12 @@ from swath.cql2.ast import (
     GreaterEqual,
     In,
     IntervalLiteral,
+    IsNull,
     Less,
     LessEqual,
     Like,
     Member,
+    Not,
     NotEqual,
     Number,
     Or,
@@ -196,6 +199,7 @@ _COMPARISONS = {
     "gt": Greater,
     "gte": GreaterEqual,
 }
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 _SUBSTRINGS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
 _QUERY_OPERATORS = (*_COMPARISONS, *_SUBSTRINGS, "in")
 
@@ -210,7 +214,7 @@ def _query(query: Any) -> list[Predicate]:
         if not name:
             raise InvalidRequest("query: a property name is not empty")
         if not isinstance(tests, dict):
-            raise InvalidRequest(f'query: {name!r} takes an object such as {{"eq": 1}}')
+            tests = {"eq": tests}
         parts.extend(_query_test(name, operator, operand) for operator, operand in tests.items())
     return parts
 
@@ -218,7 +222,13 @@ def _query(query: Any) -> list[Predicate]:
 def _query_test(name: str, operator: str, operand: Any) -> Predicate:
     value = Property(name)
     if operator in _COMPARISONS:
-        return _COMPARISONS[operator](value, _query_literal(name, operator, operand))
+        if operand is None and operator in ("eq", "neq"):
+            return IsNull(value) if operator == "eq" else Not(IsNull(value))
+        made: list[Predicate] = [_COMPARISONS[operator](value, _query_literal(name, operator, operand))]
+        if isinstance(operand, str) and _NUMBER.fullmatch(operand):
+            # pystac-client's short form `cloud<10` sends the number as a string.
+            made.append(_COMPARISONS[operator](value, Number(float(operand))))
+        return made[0] if len(made) == 1 else Or(tuple(made))
     if operator in _SUBSTRINGS:
         if not isinstance(operand, str):
             if operator == "contains":  # an element of an array

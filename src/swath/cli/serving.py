@@ -105,7 +105,7 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
         timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=262_144,
     )
-    print(f"Swath serves {folder} at {settings.public_url or url}/ (stop with Ctrl-C)", file=sys.stderr, flush=True)
+    print(f"Swath serves {folder} at {url}/ (stop with Ctrl-C)", file=sys.stderr, flush=True)
     print(f"API documentation: {settings.public_url or url}/api.html", file=sys.stderr, flush=True)
     if not _is_loopback(str(host)):
         print(f"Anyone who reaches {host} can read this catalogue; nobody can write to it over HTTP.", file=sys.stderr)

@@ -94,8 +94,9 @@ def _choose(accepted: str) -> str | None:
             weights[name.strip().lower()] = float(parameter.strip().removeprefix("q=") or 1)
         except ValueError:
             weights[name.strip().lower()] = 0.0
-    best = max(("zstd", "gzip"), key=lambda name: weights.get(name, weights.get("*", 0.0)))
-    weight = weights.get(best, weights.get("*", 0.0))
+    weights.setdefault("gzip", weights.get("*", 0.0))  # `*` is sent by clients that know no zstd
+    best = max(("zstd", "gzip"), key=lambda name: weights.get(name, 0.0))
+    weight = weights.get(best, 0.0)
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 

@@ -14,6 +14,7 @@ from swath.errors import InvalidDocument, InvalidRequest
 from swath.limits import LIMITS
 from swath.search import Fields, SortKey
 from swath.stac.document import decode
+from swath.stac.prune import DEFAULT_PATHS, default_less
 
 __all__ = ["SEARCH_PARAMETERS", "Query", "parse_query", "read_integer", "search_from_body", "search_from_query"]
 
@@ -108,7 +109,7 @@ def search_from_query(query: Query) -> SearchRequest:
 
 
 def _numbers(text: str) -> list[float]:
-    parts = [part.strip() for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
+    parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if not _NUMBER.fullmatch(part):
             raise InvalidRequest(f"bbox: {part[:40]!r} is not a number")
@@ -141,6 +142,8 @@ def _fields_text(text: str | None) -> Fields:
             exclude.add(name[1:])
         elif name.removeprefix("+"):
             include.add(name.removeprefix("+"))
+    if not include and not exclude:
+        include = set(DEFAULT_PATHS)
     return Fields(frozenset(include), frozenset(exclude), given=True)
 
 
@@ -251,4 +254,7 @@ def _fields_object(value: Any) -> Fields:
     if not isinstance(value, dict) or not value.keys() <= {"include", "exclude"}:
         raise InvalidRequest('fields: expected {"include": […], "exclude": […]}')
     include, exclude = (_strings("fields", value.get(key) or []) or [] for key in ("include", "exclude"))
+    # Named and empty, `include` means the default set; left out beside `exclude`, it means everything.
+    if not include and (not exclude or "include" in value):
+        include = list(default_less(exclude))
     return Fields(frozenset(include), frozenset(exclude), given=True)

@@ -13,7 +13,7 @@ from swath.catalog import CollectionView
 from swath.http.links import GEOJSON, JSON, SCHEMA, Address, json_links, link, segment
 from swath.search import Fields, StoredItem
 from swath.stac.document import LinkSpans, splice_links
-from swath.stac.prune import DEFAULT_PATHS, prune
+from swath.stac.prune import prune
 
 __all__ = ["QUERYABLES_REL", "SORTABLES_REL", "collection_bytes", "entity", "feature_page", "item_bytes", "json_answer"]
 
@@ -59,8 +59,7 @@ def feature_page(
     """An ItemCollection. Items are joined as they are, and parsed only where `fields` asks for parts of them."""
     bodies: Iterable[bytes] = (item_bytes(item, address) for item in items)
     if fields.given:
-        include = fields.include if fields.include or fields.exclude else DEFAULT_PATHS
-        bodies = (prune(body, include, fields.exclude) for body in bodies)
+        bodies = (prune(body, fields.include, fields.exclude) for body in bodies)
     counts = f'"numberReturned":{len(items)}'
     if matched is not None:
         counts = f'"numberMatched":{matched},{counts}'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -219,9 +219,8 @@ def search_posted(call: Call) -> Response:
 
 
 def _within(request: SearchRequest, collection_id: str) -> SearchRequest:
-    from dataclasses import replace
-
-    return replace(request, collections=[collection_id])
+    named = request.collections
+    return replace(request, collections=[collection_id] if named is None or collection_id in named else [])
 
 
 def _search(call: Call, request: SearchRequest, more: list[dict[str, Any]]) -> Response:
@@ -255,7 +254,8 @@ def _tag(call: Call, seq: int) -> bytes:
 
 # -- the table -----------------------------------------------------------------------------------
 
-ITEM_PARAMETERS = tuple(name for name in SEARCH_PARAMETERS if name not in ("collections", "ids", "intersects"))
+# `collections` is sent by pystac-client even here; it can only narrow to nothing.
+ITEM_PARAMETERS = tuple(name for name in SEARCH_PARAMETERS if name not in ("ids", "intersects"))
 _PAGE = {200: (GEOJSON, "itemCollection")}
 
 ROUTES: tuple[Route, ...] = (

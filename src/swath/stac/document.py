@@ -39,7 +39,14 @@ __all__ = [
 
 # Links that a server writes itself; every other link of a document is kept.
 OWN_LINKS = frozenset(("self", "root", "parent", "collection"))
-OWN_COLLECTION_LINKS = OWN_LINKS | {"items", "item", "child"}
+# A collection's also lead to its items and to what they can be asked: elsewhere, that is another catalogue's.
+OWN_COLLECTION_LINKS = OWN_LINKS | {
+    "items",
+    "item",
+    "child",
+    "http://www.opengis.net/def/rel/ogc/1.0/queryables",
+    "http://www.opengis.net/def/rel/ogc/1.0/sortables",
+}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_PATH_DEPTH = 8
