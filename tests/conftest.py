@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -88,6 +89,8 @@ def start_server(arguments: list[str], env: dict[str, str] | None = None) -> Ser
     for _ in range(300):
         try:
             with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+                # An unread pipe would fill up and stop the server in the middle of a line.
+                threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True).start()
                 return Server(url, process, lines)
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)

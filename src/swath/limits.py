@@ -27,7 +27,7 @@ class Limits:
     id_characters: int = 1_024
     item_bytes: int = 10_000_000
     item_depth: int = 64
-    query_text_bytes: int = 131_072
+    query_text_bytes: int = 65_000  # the HTTP parser itself refuses a request line of 64 KB
     cursor_lifetime_seconds: int = 86_400
     deadline_seconds: float = 10.0
     count_budget_seconds: float = 0.25

@@ -173,6 +173,11 @@ class Catalog:
                 chunk = []
         yield from self.ledger.items(chunk)
 
+    def collection_keys(self, expression: Predicate, rule: Rule) -> frozenset[int]:
+        """The keys of the collections that selected items belong to."""
+        revision = self.index.refresh()
+        return frozenset(self.index.summaries(_restricted(rule, bind(expression)), revision=revision))
+
     # -- collections --------------------------------------------------------------------------
 
     def collections(self, limit: int, token: str | None, rule: Rule) -> CollectionPage:

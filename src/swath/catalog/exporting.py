@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from swath.access import Rule
+from swath.access import EVERYTHING, Rule
 from swath.catalog.catalog import Catalog
 from swath.cql2.ast import Predicate
 from swath.errors import InvalidRequest
 from swath.formats import parquet
+from swath.limits import LIMITS
 
 __all__ = ["export"]
 
@@ -28,9 +29,9 @@ def export(catalog: Catalog, target: Path, expression: Predicate, rule: Rule) ->
         if suffix in (".ndjson", ".jsonl"):
             count = 0
             with unfinished.open("wb") as stream:
-                for line in lines(catalog, expression, rule):
+                for line, is_item in _documents(catalog, expression, rule):
                     stream.write(line + b"\n")
-                    count += line.startswith(b'{"type":"Feature"') or b'"Feature"' in line
+                    count += is_item
                 stream.flush()
                 os.fsync(stream.fileno())
         else:
@@ -43,13 +44,20 @@ def export(catalog: Catalog, target: Path, expression: Predicate, rule: Rule) ->
 
 def lines(catalog: Catalog, expression: Predicate, rule: Rule) -> Iterator[bytes]:
     """Collections, then items, as they are stored: one JSON text each."""
+    return (line for line, _ in _documents(catalog, expression, rule))
+
+
+def _documents(catalog: Catalog, expression: Predicate, rule: Rule) -> Iterator[tuple[bytes, bool]]:
+    """Each document, and whether it is an item. Of collections, those of selected items; all if all are selected."""
+    wanted = None if expression == EVERYTHING else catalog.collection_keys(expression, rule)
     token: str | None = None
     while True:
-        page = catalog.collections(300, token, rule)
+        page = catalog.collections(LIMITS.collections_default, token, rule)
         for view in page.collections:
-            yield view.body
+            if wanted is None or view.key in wanted:
+                yield view.body, False
         token = page.next
         if token is None:
             break
     for item in catalog.walk(expression, rule):
-        yield item.body
+        yield item.body, True

@@ -225,7 +225,7 @@ def _query_test(name: str, operator: str, operand: Any) -> Predicate:
         if operand is None and operator in ("eq", "neq"):
             return IsNull(value) if operator == "eq" else Not(IsNull(value))
         made: list[Predicate] = [_COMPARISONS[operator](value, _query_literal(name, operator, operand))]
-        if isinstance(operand, str) and _NUMBER.fullmatch(operand):
+        if isinstance(operand, str) and _NUMBER.fullmatch(operand) and abs(float(operand)) < float("inf"):
             # pystac-client's short form `cloud<10` sends the number as a string.
             made.append(_COMPARISONS[operator](value, Number(float(operand))))
         return made[0] if len(made) == 1 else Or(tuple(made))

@@ -24,8 +24,9 @@ app = App(
 )
 
 CatalogFolder = Annotated[Path, Parameter(help="folder of the catalogue")]
+# Values such as -180,0,180,90 and -datetime are no options.
+Words = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON instead of words")]
-Debug = Annotated[bool, Parameter(name="--debug", negative="", help="show the traceback of an error")]
 
 
 @app.command
@@ -122,15 +123,15 @@ def search(
     source: str,
     /,
     *,
-    collections: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    ids: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    bbox: str | None = None,
-    intersects: str | None = None,
-    datetime: str | None = None,
-    filter: str | None = None,  # noqa: A002 - the option's name in STAC
-    sortby: str | None = None,
+    collections: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    ids: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    bbox: Words = None,
+    intersects: Words = None,
+    datetime: Words = None,
+    filter: Words = None,  # noqa: A002 - the option's name in STAC
+    sortby: Words = None,
     limit: int = 10,
-    count: bool = False,
+    count: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
     """Search a catalogue folder or a STAC API.

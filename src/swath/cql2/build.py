@@ -233,12 +233,10 @@ def temporal(kind: type[TIntersects], args: Sequence[Node], at: At) -> Predicate
 
 def number(text: str, at: At) -> Number:
     """A numeric literal. Integers stay exact; what is not finite is refused."""
-    if text.isdigit():
-        return Number(int(text))
     value = float(text)
     if not math.isfinite(value):
         raise InvalidFilter(f"the number {text[:40]} is too large", at)
-    return Number(value)
+    return Number(int(text) if text.isdigit() else value)
 
 
 def date(text: str, at: At) -> DateLiteral:

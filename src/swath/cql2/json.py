@@ -24,7 +24,7 @@ class _Reader:
 
     def node(self, value: Any, at: str, depth: int) -> Node:
         self.nodes += 1
-        if self.nodes > LIMITS.filter_nodes + LIMITS.list_members:
+        if self.nodes > LIMITS.filter_nodes:
             raise InvalidFilter(f"the filter has more than {LIMITS.filter_nodes:,} parts", at)
         if depth > LIMITS.filter_depth:
             raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", at)
@@ -51,10 +51,10 @@ class _Reader:
         if "date" in value:
             return build.date(_string(value["date"], f"{at}/date"), f"{at}/date")
         if "interval" in value:
-            return self.interval(value["interval"], f"{at}/interval")
+            return self.interval(value["interval"], f"{at}/interval", depth)
         if "bbox" in value:
             return build.bbox(_array(value["bbox"], f"{at}/bbox"), f"{at}/bbox")
-        if value.get("type") in GEOMETRY_TYPES:
+        if isinstance(kind := value.get("type"), str) and kind in GEOMETRY_TYPES:
             try:
                 return build.geometry(read_geometry(value, LIMITS.geometry_vertices))
             except ValueError as error:
@@ -62,10 +62,10 @@ class _Reader:
         members = ", ".join(map(repr, list(value)[:5])) or "nothing"
         raise InvalidFilter(f"expected `op`, `property`, a literal or a geometry, found an object of {members}", at)
 
-    def interval(self, value: Any, at: str) -> Node:
+    def interval(self, value: Any, at: str, depth: int) -> Node:
         ends = []
         for number, end in enumerate(_array(value, at)):
-            ends.append(self.node(end, f"{at}/{number}", 0) if isinstance(end, dict) else end)
+            ends.append(self.node(end, f"{at}/{number}", depth + 1) if isinstance(end, dict) else end)
         return build.interval(ends, at)
 
     def operation(self, value: dict[str, Any], at: str, depth: int) -> Node:  # noqa: C901 - one case an operator
@@ -85,7 +85,11 @@ class _Reader:
                 args = [args[0], [args[1]]]
             if len(args[1]) > LIMITS.list_members:
                 raise InvalidFilter(f"the list has more than {LIMITS.list_members:,} members", f"{where}/1")
-            listed = [self.node(part, f"{where}/1/{number}", depth + 1) for number, part in enumerate(args[1])]
+            before = self.nodes  # a list has a cap of its own, checked above
+            listed = []
+            for number, part in enumerate(args[1]):
+                self.nodes = before
+                listed.append(self.node(part, f"{where}/1/{number}", depth + 1))
             return build.is_in(self.node(args[0], f"{where}/0", depth + 1), listed, where)
         if name == "between" and len(args) == 2 and isinstance(args[1], list):  # a draft's form
             args = [args[0], *args[1]]

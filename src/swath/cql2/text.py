@@ -69,6 +69,7 @@ class _Reader:
     operators: list[_Operator] = field(default_factory=list)
     position: int = 0
     depth: int = 0
+    nodes: int = 0
 
     # -- tokens -------------------------------------------------------------------------------
 
@@ -100,6 +101,11 @@ class _Reader:
     # -- the two stacks -----------------------------------------------------------------------
 
     def push(self, node: Node, at: int) -> None:
+        """Put a part on the stack and count it; members of a list have a cap of their own."""
+        if not (self.operators and self.operators[-1].name == "IN"):
+            self.nodes += 1
+            if self.nodes > LIMITS.filter_nodes:
+                raise InvalidFilter(f"the filter has more than {LIMITS.filter_nodes:,} parts", at)
         self.values.append((node, at))
 
     def open(self, operator: _Operator) -> None:
@@ -380,7 +386,7 @@ def _quoted(token: _Token) -> Property:
 
 def _tokens(text: str) -> list[_Token]:
     tokens: list[_Token] = []
-    position, depth, nodes = 0, 0, 0
+    position, depth = 0, 0
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
@@ -401,7 +407,6 @@ def _tokens(text: str) -> list[_Token]:
                     raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", position)
             elif word == ")":
                 depth -= 1
-            nodes += kind in ("number", "string", "quoted", "name")
             tokens.append(_Token(kind, word, position))
         position = end
     tokens.append(_Token("end", "", len(text)))

@@ -52,9 +52,14 @@ def write_items(path: Path, items: Iterable[bytes]) -> int:
             count += len(group)
             yield group
 
-    batches = [stac.parse_stac_items_to_arrow(group).read_all() for group in groups()]
-    if not batches:
-        raise InvalidRequest("there is no item to write; GeoParquet needs at least one")
-    table = arrow.concat_tables(batches, promote_options="permissive")
-    stac.to_parquet(table, path)
+    try:
+        batches = [stac.parse_stac_items_to_arrow(group).read_all() for group in groups()]
+        if not batches:
+            raise InvalidRequest("there is no item to write; GeoParquet needs at least one")
+        stac.to_parquet(arrow.concat_tables(batches, promote_options="permissive"), path)
+    except (arrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise InvalidRequest(
+            f"GeoParquet cannot hold these items in one table ({error}); "
+            "export one collection at a time with --filter, or to .ndjson"
+        ) from None
     return count

@@ -70,6 +70,9 @@ def address_of(scope: Mapping[str, Any], settings: Settings, trusted: tuple[IPv4
     prefix = settings.root_path
     if _is_trusted(scope.get("client"), trusted):
         scheme, host, prefix = _forwarded(headers, scheme, host, prefix)
+    hosts = sum(name == b"host" for name, _ in scope["headers"])
+    if hosts > 1 or (not hosts and scope.get("http_version") == "1.1"):
+        raise InvalidRequest(f"an HTTP/1.1 request has one Host header, not {hosts}")
     if not _HOST.fullmatch(host):
         raise InvalidRequest(f"the Host header {host[:80]!r} is not the name of a host")
     default_port = {"http": ":80", "https": ":443"}.get(scheme, "")

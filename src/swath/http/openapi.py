@@ -195,7 +195,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.body:
         operation["requestBody"] = {
-            "required": True,
+            "required": False,
             "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}},
         }
     return operation

@@ -193,7 +193,7 @@ def search_from_body(raw: bytes) -> tuple[SearchRequest, dict[str, Any]]:
     return request, body
 
 
-def _member(body: dict[str, Any], name: str, read: Callable[[str, Any], T]) -> T | None:
+def _member(body: dict[str, Any], name: str, read: Callable[[str, Any], T | None]) -> T | None:
     value = body.get(name)
     return None if value is None else read(name, value)
 
@@ -253,7 +253,9 @@ def _fields_object(value: Any) -> Fields:
         return _fields_text(",".join(value))
     if not isinstance(value, dict) or not value.keys() <= {"include", "exclude"}:
         raise InvalidRequest('fields: expected {"include": […], "exclude": […]}')
-    include, exclude = (_strings("fields", value.get(key) or []) or [] for key in ("include", "exclude"))
+    include, exclude = (
+        _member(value, key, lambda _, names: _strings("fields", names)) or [] for key in ("include", "exclude")
+    )
     # Named and empty, `include` means the default set; left out beside `exclude`, it means everything.
     if not include and (not exclude or "include" in value):
         include = list(default_less(exclude))

@@ -7,7 +7,6 @@ to west (RFC 7946, 5.2) or a longitude lies beyond ±180: then it is cut at the 
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ def parse_bbox(numbers: Sequence[Any]) -> BBox:
     if len(numbers) not in (4, 6):
         raise ValueError(f"a bbox has 4 or 6 numbers, not {len(numbers)}")
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not -1e300 < number < 1e300:
             raise ValueError("a bbox holds finite numbers only")
     if len(numbers) == 6:
         west, south, bottom, east, north, top = map(float, numbers)

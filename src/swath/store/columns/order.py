@@ -187,16 +187,16 @@ def _shrink(
     rows: NDArray[np.int64], arrays: list[NDArray[Any]], keep: int
 ) -> tuple[NDArray[np.int64], list[NDArray[Any]]]:
     """Drop rows that cannot be among the first `keep`: one pass a key instead of sorting all."""
-    for array in arrays:
+    for number in range(len(arrays)):
         if len(rows) <= 4 * keep:
             break
+        array = arrays[number]
         edge = np.partition(array, keep - 1)[keep - 1]
         kept = array <= edge
-        if kept.all():
-            continue
+        mixed = bool((array < edge).any())
         rows, arrays = rows[kept], [other[kept] for other in arrays]
-        if np.count_nonzero(array < edge):
-            break  # what is left mixes values of this key; later keys only order within them
+        if mixed:
+            break  # what is left differs in this key; the next ones order only within equals
     return rows, arrays
 
 

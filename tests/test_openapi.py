@@ -1,0 +1,272 @@
+"""The OpenAPI document: it agrees with the router, it is OpenAPI 3.0, and Schemathesis finds it true."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jsonschema
+import pytest
+
+from swath.http.routes import ROUTES, Route
+from tests.conftest import Answer, Server, long
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+# A value that each query parameter takes.
+VALUES = {
+    "collections": "naip",
+    "ids": "a,b",
+    "bbox": "-10,-10,10,10",
+    "intersects": '{"type":"Point","coordinates":[0,0]}',
+    "datetime": "2020-01-01T00:00:00Z/..",
+    "limit": "1",
+    "query": '{"eo:cloud_cover":{"lt":10}}',
+    "filter": "eo:cloud_cover < 10",
+    "filter-lang": "cql2-text",
+    "filter-crs": "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
+    "sortby": "-datetime",
+    "fields": "id",
+    "count": "none",
+}
+
+
+@pytest.fixture(scope="session")
+def document(samples: Server) -> dict[str, Any]:
+    answer = samples.get("/api")
+    assert answer.headers["content-type"] == "application/vnd.oai.openapi+json;version=3.0"
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@pytest.fixture(scope="session")
+def ids(samples: Server) -> dict[str, str]:
+    """An item that is there, for the parameters in a path."""
+    item = samples.get("/collections/naip/items?limit=1").json()["features"][0]
+    return {"collection": item["collection"], "item": item["id"]}
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method in capitals and operation."""
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method.upper(), item[method]
+
+
+def in_query(operation: dict[str, Any]) -> list[str]:
+    return [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"]
+
+
+def ask(server: Server, method: str, path: str, query: dict[str, str] | None = None) -> Answer:
+    target = path + (f"?{urlencode(query)}" if query else "")
+    return server.post(target, {}) if method == "POST" else server.request(method, target)
+
+
+def references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key == "$ref":
+                yield str(part)
+            else:
+                yield from references(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from references(part)
+
+
+def resolve(document: dict[str, Any], reference: str) -> Any:
+    found: Any = document
+    assert reference.startswith("#/")
+    for part in reference[2:].split("/"):
+        found = found[part.replace("~1", "/").replace("~0", "~")]
+    return found
+
+
+def self_contained(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that finds its references in itself. What OpenAPI 3.0 and JSON Schema share is all that is used."""
+    return {**schema, "components": document["components"]}
+
+
+# -- router and document -----------------------------------------------------------------------
+
+
+def test_every_operation_of_the_document_is_routed(
+    samples: Server, document: dict[str, Any], ids: dict[str, str]
+) -> None:
+    for path, method, operation in operations(document):
+        answer = ask(samples, method, path.format(**ids))
+        assert answer.status == 200, (method, path)
+        media_types = operation["responses"]["200"]["content"]
+        assert answer.headers["content-type"] in media_types, (method, path)
+
+
+def test_every_route_is_in_the_document_with_its_parameters_and_answers(document: dict[str, Any]) -> None:
+    described = {(method, path): operation for path, method, operation in operations(document)}
+    assert described.keys() == {(route.method, route.path) for route in ROUTES}
+    for route in ROUTES:
+        operation = described[route.method, route.path]
+        assert tuple(parameter["name"] for parameter in operation["parameters"]) == route.parameters
+        assert operation["responses"].keys() == {str(status) for status in (*route.answers, *route.faults)}
+        assert ("requestBody" in operation) == bool(route.body)
+
+
+def test_methods_that_the_document_leaves_out_are_refused(
+    samples: Server, document: dict[str, Any], ids: dict[str, str]
+) -> None:
+    described = {(method, path) for path, method, _ in operations(document)}
+    for path in document["paths"]:
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            if (method, path) not in described:
+                assert ask(samples, method, path.format(**ids)).status == 405, (method, path)
+
+
+def test_every_query_parameter_of_the_document_is_accepted(
+    samples: Server, document: dict[str, Any], ids: dict[str, str]
+) -> None:
+    accepted = set()
+    for path, method, operation in operations(document):
+        first = {"limit": "1"} if "limit" in in_query(operation) else {}
+        for name in in_query(operation):
+            if name == "token":
+                links = ask(samples, method, path.format(**ids), first).json()["links"]
+                address = next(link["href"] for link in links if link["rel"] == "next")
+                answer = samples.get(address.removeprefix(samples.url))
+            else:
+                answer = ask(samples, method, path.format(**ids), {**first, name: VALUES[name]})
+            assert answer.status == 200, (method, path, name, answer.body[:300])
+            accepted.add(name)
+    assert accepted == {*VALUES, "token"}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_a_query_parameter_that_the_document_leaves_out_is_refused(
+    route: Route, samples: Server, document: dict[str, Any], ids: dict[str, str]
+) -> None:
+    known = in_query(document["paths"][route.path][route.method.lower()])
+    for name in {"nope", *VALUES} - set(known):
+        answer = ask(samples, route.method, route.path.format(**ids), {name: VALUES.get(name, "1")})
+        assert answer.status == 400, name
+        assert answer.json()["description"].startswith(f"unknown parameter {name!r}")
+
+
+def test_the_members_of_a_search_body_are_the_parameters_of_a_search(document: dict[str, Any]) -> None:
+    members = document["components"]["schemas"]["search"]["properties"]
+    assert members.keys() == set(in_query(document["paths"]["/search"]["get"]))
+
+
+def test_a_search_without_a_body_is_as_the_document_says(samples: Server, document: dict[str, Any]) -> None:
+    answer = samples.request("POST", "/search")
+    required = document["paths"]["/search"]["post"]["requestBody"]["required"]
+    assert (answer.status == 200) == (not required), answer.status
+
+
+def test_real_answers_match_their_schemas(samples: Server, document: dict[str, Any], ids: dict[str, str]) -> None:
+    for path, method, operation in operations(document):
+        for status, target in (("200", path.format(**ids)), ("400", path.format(**ids) + "?nope")):
+            answer = ask(samples, method, target)
+            schema = operation["responses"][status]["content"][answer.headers["content-type"]]["schema"]
+            jsonschema.Draft202012Validator(self_contained(document, schema)).validate(answer.json())
+
+
+# -- OpenAPI 3.0 -------------------------------------------------------------------------------
+
+
+def test_the_document_has_what_openapi_requires(samples: Server, document: dict[str, Any]) -> None:
+    assert re.fullmatch(r"3\.0\.\d", document["openapi"])
+    assert document.keys() <= {"openapi", "info", "servers", "paths", "components", "security", "tags", "externalDocs"}
+    assert {"title", "version"} <= document["info"].keys()
+    assert document["servers"] == [{"url": samples.url}]
+    for path, item in document["paths"].items():
+        assert path.startswith("/")
+        assert item.keys() <= {*METHODS, "summary", "description", "servers", "parameters", "$ref"}
+
+
+def test_operations_have_unique_ids_and_described_answers(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    for _, method, operation in operations(document):
+        assert operation.keys() <= {
+            "operationId",
+            "summary",
+            "description",
+            "tags",
+            "parameters",
+            "requestBody",
+            "responses",
+        }
+        assert ("requestBody" in operation) <= (method in ("POST", "PUT", "PATCH"))
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[1-5]\d\d|default", status)
+            assert response["description"]
+            assert all("/" in media_type for media_type in response.get("content", {}))
+
+
+def test_every_reference_of_the_document_resolves(document: dict[str, Any]) -> None:
+    found = set(references(document))
+    assert found
+    for reference in found:
+        assert isinstance(resolve(document, reference), dict)
+    unused = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]} - found
+    assert unused == set()
+
+
+def test_parameters_are_declared_as_openapi_requires(document: dict[str, Any]) -> None:
+    for path, _, operation in operations(document):
+        places = [(parameter["in"], parameter["name"]) for parameter in operation["parameters"]]
+        assert len(set(places)) == len(places)
+        assert {name for place, name in places if place == "path"} == set(re.findall(r"{(.+?)}", path))
+        for parameter in operation["parameters"]:
+            assert parameter["in"] in ("path", "query")
+            assert parameter["description"]
+            assert ("schema" in parameter) != ("content" in parameter)
+            assert parameter.get("required", False) == (parameter["in"] == "path")
+            assert not {"example", "examples"} <= parameter.keys()
+
+
+def test_every_schema_of_the_document_is_a_schema(document: dict[str, Any]) -> None:
+    parameters = [parameter for _, _, operation in operations(document) for parameter in operation["parameters"]]
+    schemas = [*document["components"]["schemas"].values(), *(parameter["schema"] for parameter in parameters)]
+    for schema in schemas:
+        jsonschema.Draft4Validator.check_schema(schema)  # the draft that OpenAPI 3.0 builds on
+        assert '"type": [' not in json.dumps(schema)  # one type each, OpenAPI 3.0.3, Schema Object
+    for parameter in parameters:
+        for example in parameter.get("examples", {}).values():
+            jsonschema.Draft4Validator(parameter["schema"]).validate(example["value"])
+
+
+# -- Schemathesis ------------------------------------------------------------------------------
+
+
+def test_schemathesis_finds_no_server_error_and_nothing_undeclared(
+    samples: Server, document: dict[str, Any], tmp_path: Path
+) -> None:
+    """Made-up requests, valid and not, alone and in chains along links."""
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"), "run", f"{samples.url}/api",
+            "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+            "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(long(180, 2500)),
+            "--continue-on-failure", "--suppress-health-check", "all", "--generation-database", "none", "--no-color",
+            "--report", "json", "--report-json-path", report,
+        ],
+        capture_output=True, text=True, cwd=tmp_path, timeout=long(300, 7200),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    result = json.loads(report.read_text())
+    assert result["complete"]
+    assert result["failures"] == result["errors"] == []
+    # It takes the document itself for no operation to test.
+    assert result["valid_rates"].keys() == {f"{method} {path}" for path, method, _ in operations(document)} - {
+        "GET /api"
+    }
+    cases = result["test_cases"]["generated"]
+    print(f"Schemathesis ran {cases:,} cases (seed {result['seed']})")
+    assert cases > 1000
