@@ -167,11 +167,12 @@ class _Loader:
         self.documents += 1
         if document.collection is None:
             self.report.collections += outcome in (Outcome.CREATED, Outcome.UPDATED)
-        elif outcome is Outcome.CREATED:
+            return
+        if outcome is Outcome.CREATED:
             self.report.created += 1
         elif outcome is Outcome.UPDATED:
             self.report.updated += 1
-        if outcome is Outcome.UNCHANGED:
+        elif outcome is Outcome.UNCHANGED:
             self.report.unchanged += 1
         elif outcome is Outcome.IGNORED:
             self.report.ignored += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -32,13 +32,12 @@ from swath.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from swath.http.docs import docs_asset, docs_page
+from swath.http.call import Call
 from swath.http.errors import problem
 from swath.http.links import Address, address_of
 from swath.http.middleware import Compression, Cors
 from swath.http.openapi import document
-from swath.http.responses import json_answer
-from swath.http.routes import ROUTES, Call, Route
+from swath.http.routes import ROUTES, Route
 from swath.limits import LIMITS
 
 __all__ = ["create_app"]
@@ -65,12 +64,6 @@ class _Application:
         for route in ROUTES:
             methods.setdefault(route.path, []).append(route)
         routes = [self.starlette_route(path, group) for path, group in methods.items()]
-        routes += [
-            self.plain("/health/live", self.live),
-            self.plain("/health/ready", self.ready),
-            self.plain("/api.html", docs_page),
-            self.plain("/api.html/{asset}", docs_asset),
-        ]
         inner = Starlette(
             routes=routes,
             lifespan=self.lifespan,
@@ -104,23 +97,12 @@ class _Application:
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers={"allow": ", ".join(allowed)})
             route = by_method["GET" if request.method == "HEAD" else request.method]
-            return await self.answer(request, partial(self.handle, request, route))
+            try:
+                return await self.handle(request, route)
+            except SwathError as error:
+                return problem(error, request.url.path)
 
         return StarletteRoute(path, endpoint, methods=allowed)
-
-    def plain(self, path: str, handler: Callable[[Request], Awaitable[Response]]) -> StarletteRoute:
-        async def endpoint(request: Request) -> Response:
-            if request.method == "OPTIONS":
-                return Response(status_code=204, headers={"allow": "GET, HEAD, OPTIONS"})
-            return await self.answer(request, partial(handler, request))
-
-        return StarletteRoute(path, endpoint, methods=["GET", "HEAD", "OPTIONS"])
-
-    async def answer(self, request: Request, produce: Callable[[], Awaitable[Response]]) -> Response:
-        try:
-            return await produce()
-        except SwathError as error:
-            return problem(error, request.url.path)
 
     async def handle(self, request: Request, route: Route) -> Response:
         body = await self.body(request, route) if route.body else b""
@@ -139,7 +121,11 @@ class _Application:
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
             document=self.document,
         )
-        return await self.in_thread(partial(route.handler, call))
+        if route.lane == "loop":
+            return route.handler(call)
+        if route.lane == "side":
+            return await asyncio.to_thread(route.handler, call)
+        return await self.in_search_thread(partial(route.handler, call))
 
     def document(self, address: Address) -> dict[str, Any]:
         return document(address, self.settings)
@@ -160,7 +146,7 @@ class _Application:
             )
         return b"".join(chunks)
 
-    async def in_thread(self, work: Callable[[], Response]) -> Response:
+    async def in_search_thread(self, work: Callable[[], Response]) -> Response:
         if not self.waiting.acquire(blocking=False):
             raise Unavailable("the server is busy; try again in a moment")
         assert self.executor is not None
@@ -168,23 +154,6 @@ class _Application:
             return await asyncio.get_running_loop().run_in_executor(self.executor, work)
         finally:
             self.waiting.release()
-
-    # -- what is no use case ------------------------------------------------------------------
-
-    async def live(self, _request: Request) -> Response:
-        """The process answers."""
-        return json_answer({"status": "live"})
-
-    async def ready(self, _request: Request) -> Response:
-        """The catalogue can be read and the index has caught up with it."""
-        assert self.catalog is not None
-        catalog = self.catalog
-
-        def look() -> Response:
-            head, indexed = catalog.ledger.head(), catalog.index.refresh()
-            return json_answer({"status": "ready", "revision": head, "indexed_revision": indexed})
-
-        return await self.in_thread(look)
 
     async def no_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from swath.errors import NotFound
+from swath.http.call import Call
 
 __all__ = ["docs_asset", "docs_page"]
 
@@ -59,12 +59,14 @@ def _folder() -> Path:
     return Path(swagger_ui_bundle.swagger_ui_path)
 
 
-async def docs_page(_request: Request) -> Response:
+def docs_page(call: Call) -> Response:
+    call.parameters(())
     return Response(_PAGE, headers=_HEADERS, media_type="text/html")
 
 
-async def docs_asset(request: Request) -> Response:
-    name = request.path_params["asset"]
+def docs_asset(call: Call) -> Response:
+    call.parameters(())
+    name = call.path["asset"]
     if name == "start.js":
         return Response(_START, headers=_HEADERS, media_type="application/javascript")
     if name not in _ASSETS:

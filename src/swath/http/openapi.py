@@ -27,6 +27,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "collection": {"name": "collection", "in": "path", "required": True, "schema": _TEXT,
                    "description": "id of a collection"},
     "item": {"name": "item", "in": "path", "required": True, "schema": _TEXT, "description": "id of an item"},
+    "asset": {"name": "asset", "in": "path", "required": True, "schema": _TEXT,
+              "description": "name of a file of the documentation page"},
     "collections": _query("collections", "ids of collections, comma separated", _STRINGS, **_LISTED),
     "ids": _query("ids", "ids of items, comma separated", _STRINGS, **_LISTED),
     "bbox": _query("bbox", "west, south, east, north in degrees (with heights: 6 numbers); west > east runs across "
@@ -63,6 +65,7 @@ _COUNT = {"type": "integer", "minimum": 0}
 SCHEMAS: dict[str, dict[str, Any]] = {
     "link": _LINK,
     "object": {"type": "object"},
+    "text": {"type": "string"},
     "catalog": {
         "type": "object",
         "required": ["type", "stac_version", "id", "description", "links", "conformsTo"],

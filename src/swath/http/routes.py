@@ -1,6 +1,7 @@
 """The table of routes: the router and the OpenAPI document are both made from it.
 
-A handler takes a `Call` and returns a response; it runs in a search thread.
+A handler takes a `Call` and returns a response. Where it runs, its route's `lane` says: in a search thread,
+in a thread that no search can hold up, or, for what waits for nothing, in the event loop.
 """
 
 from __future__ import annotations
@@ -8,23 +9,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import Response
 
-from swath.access import Rule
-from swath.catalog import Catalog, build_search
+from swath.catalog import build_search
 from swath.catalog.request import SearchRequest
-from swath.config import Settings
 from swath.errors import InvalidRequest
+from swath.http.call import Call
 from swath.http.conformance import CLASSES
-from swath.http.links import GEOJSON, JSON, SCHEMA, Address, link, segment
+from swath.http.docs import docs_asset, docs_page
+from swath.http.links import GEOJSON, JSON, SCHEMA, link, segment
 from swath.http.params import (
     SEARCH_PARAMETERS,
-    Query,
-    parse_query,
     read_integer,
     search_from_body,
     search_from_query,
@@ -47,26 +46,6 @@ OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request, as a handler sees it. `path` holds the decoded parts of the route."""
-
-    catalog: Catalog
-    settings: Settings
-    rule: Rule
-    address: Address
-    method: str
-    target: str
-    query: bytes
-    path: dict[str, str]
-    body: bytes
-    headers: dict[str, str]
-    document: Callable[[Address], dict[str, Any]]
-
-    def parameters(self, allowed: tuple[str, ...]) -> Query:
-        return parse_query(self.query, allowed)
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """One method on one path. `answers` gives media type and schema name by status."""
 
@@ -80,6 +59,7 @@ class Route:
     answers: dict[int, tuple[str, str]] = field(default_factory=dict)
     faults: tuple[int, ...] = (400, 503)
     tag: str = "STAC"
+    lane: Literal["search", "side", "loop"] = "search"
 
 
 # -- catalogue -----------------------------------------------------------------------------------
@@ -125,6 +105,17 @@ def limits(call: Call) -> Response:
 def openapi(call: Call) -> Response:
     call.parameters(())
     return Response(msgspec.json.encode(call.document(call.address)), headers={"content-type": OPENAPI})
+
+
+def live(call: Call) -> Response:
+    call.parameters(())
+    return json_answer({"status": "live"})
+
+
+def ready(call: Call) -> Response:
+    call.parameters(())
+    head, indexed = call.catalog.ledger.head(), call.catalog.index.refresh()
+    return json_answer({"status": "ready", "revision": head, "indexed_revision": indexed})
 
 
 # -- collections ---------------------------------------------------------------------------------
@@ -286,6 +277,14 @@ ROUTES: tuple[Route, ...] = (
           answers={200: (SCHEMA, "names")}),
     Route("GET", "/api", openapi, "getApi", "This API as an OpenAPI document", answers={200: (OPENAPI, "object")},
           tag="Service"),
+    Route("GET", "/api.html", docs_page, "getDocumentation", "This API as a page",
+          answers={200: ("text/html; charset=utf-8", "text")}, faults=(400,), tag="Service", lane="loop"),
+    Route("GET", "/api.html/{asset}", docs_asset, "getDocumentationAsset", "A part of that page", ("asset",),
+          answers={200: ("*/*", "text")}, faults=(400, 404), tag="Service", lane="loop"),
+    Route("GET", "/health/live", live, "getLive", "Whether the process answers", answers={200: (JSON, "object")},
+          faults=(400,), tag="Service", lane="loop"),
+    Route("GET", "/health/ready", ready, "getReady", "Whether the catalogue can be read and searched",
+          answers={200: (JSON, "object")}, faults=(400,), tag="Service", lane="side"),
     Route("GET", "/limits", limits, "getLimits", "Every cap of this server", answers={200: (JSON, "limits")},
           tag="Service"),
 )  # fmt: skip
