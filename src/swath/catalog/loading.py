@@ -164,6 +164,10 @@ class _Loader:
         if outcome is Outcome.CONFLICT:
             self.refuse(Refusal(ready.file, ready.line, document.id, "the id is taken (--mode insert)"))
             return
+        if outcome is Outcome.NO_COLLECTION:  # deleted by somebody since this load began
+            reason = f"the collection {document.collection!r} is not there any more"
+            self.refuse(Refusal(ready.file, ready.line, document.id, reason))
+            return
         self.documents += 1
         if document.collection is None:
             self.report.collections += outcome in (Outcome.CREATED, Outcome.UPDATED)
