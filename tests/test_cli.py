@@ -222,6 +222,34 @@ def test_a_collection_can_be_named_for_items_without_one(tmp_path: Path) -> None
     assert "made plain collections, since none were loaded: mine" in done.stderr
 
 
+def test_relative_hrefs_can_be_resolved(tmp_path: Path) -> None:
+    item = make_item("a")
+    item["assets"] = {
+        "b": {"href": "./b.tif", "gsd": 1.0},
+        "c": {"href": "../c\u00e9.tif"},
+        "d": {"href": "/d.tif"},
+        "e": {"href": "s3://bucket/e.tif"},
+        "f": {"title": '"href":"no"', "href": "f.tif?x=1#y"},
+    }
+    item["links"] = [{"rel": "derived_from", "href": "b.json"}, {"rel": "self", "href": "a.json"}]
+    write(tmp_path / "root" / "sub" / "a.json", item)
+    done = run_swath("load", tmp_path / "c", tmp_path / "root", "--absolute", "https://example.org/data/")
+    assert done.returncode == 0, done.stderr
+    stored = json.loads(run_swath("export", tmp_path / "c", "-o", "-").stdout.splitlines()[1])
+    assert {key: asset["href"] for key, asset in stored["assets"].items()} == {
+        "b": "https://example.org/data/sub/b.tif",
+        "c": "https://example.org/data/c\\u00e9.tif",
+        "d": "https://example.org/d.tif",
+        "e": "s3://bucket/e.tif",
+        "f": "https://example.org/data/sub/f.tif?x=1#y",
+    }
+    assert stored["assets"]["f"]["title"] == '"href":"no"'
+    assert stored["links"][0]["href"] == "https://example.org/data/sub/b.json"
+    assert run_swath("load", tmp_path / "c", tmp_path / "root", "--absolute", "here").returncode == 1
+    run_swath("load", tmp_path / "bucket", tmp_path / "root", "--absolute", "s3://bucket/x")
+    assert "s3://bucket/x/sub/b.tif" in run_swath("export", tmp_path / "bucket", "-o", "-").stdout
+
+
 def test_geoparquet_out_and_in(tmp_path: Path) -> None:
     source = tmp_path / "s2.ndjson"
     source.write_bytes(b"\n".join(line for name, line in sample_items() if name == "sentinel-s2-l2a-cogs"))

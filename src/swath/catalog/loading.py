@@ -6,12 +6,13 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import msgspec
 
-from swath.errors import InvalidDocument
+from swath.errors import InvalidDocument, InvalidRequest
 from swath.formats.reading import Document, Unreadable
-from swath.stac.document import CollectionDocument, ItemDocument, read_collection, read_document
+from swath.stac.document import CollectionDocument, ItemDocument, absolute_hrefs, read_collection, read_document
 from swath.store.base import Ledger, Mode, Outcome, PreparedWrite
 
 __all__ = ["LoadReport", "Progress", "Refusal", "load"]
@@ -69,6 +70,7 @@ def load(
     *,
     mode: Mode = "upsert",
     collection: str | None = None,
+    absolute: str | None = None,
     actor: str = "load",
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_refusal: Callable[[Refusal], None] = lambda _: None,
@@ -76,9 +78,12 @@ def load(
     """Store documents. Good ones are kept whatever happens to others; each refused one is reported with its reason.
 
     `collection` is taken for items that name none. An item of a collection that has no document yet gets a
-    plain one; the real one takes its place when it comes.
+    plain one; the real one takes its place when it comes. `absolute` is the address of the folder that the
+    documents come from: relative hrefs are resolved against it.
     """
-    return _Loader(ledger, mode, collection, actor, on_progress, on_refusal).run(documents)
+    if absolute is not None and not urlsplit(absolute).scheme:
+        raise InvalidRequest(f"--absolute {absolute!r} is not an address such as https://example.org/data/")
+    return _Loader(ledger, mode, collection, absolute, actor, on_progress, on_refusal).run(documents)
 
 
 class _Loader:
@@ -87,11 +92,13 @@ class _Loader:
         ledger: Ledger,
         mode: Mode,
         collection: str | None,
+        absolute: str | None,
         actor: str,
         on_progress: Callable[[Progress], None],
         on_refusal: Callable[[Refusal], None],
     ) -> None:
         self.ledger, self.mode, self.collection, self.actor = ledger, mode, collection, actor
+        self.absolute = absolute
         self.on_progress, self.on_refusal = on_progress, on_refusal
         self.report = LoadReport()
         self.known = {record.id for record in ledger.collections()}
@@ -128,7 +135,10 @@ class _Loader:
             self.refuse(Refusal(document.file, document.line, None, document.reason))
             return
         try:
-            read = read_document(document.raw, self.collection or document.within)
+            raw = document.raw
+            if self.absolute is not None:
+                raw = absolute_hrefs(raw, f"{self.absolute.rstrip('/')}/{document.folder}")
+            read = read_document(raw, self.collection or document.within)
         except InvalidDocument as error:
             self.refuse(Refusal(document.file, document.line, _id_of(document.raw), str(error)))
             return

@@ -22,7 +22,9 @@ __all__ = ["load_sources", "run_load"]
 _MOST_SHOWN = 50
 
 
-def run_load(folder: Path, sources: Sequence[str], mode: Mode, collection: str | None, *, as_json: bool) -> int:
+def run_load(
+    folder: Path, sources: Sequence[str], mode: Mode, collection: str | None, absolute: str | None, *, as_json: bool
+) -> int:
     if not sources:
         raise InvalidRequest("name at least one file or folder to load, or - for standard input")
     for source in sources:
@@ -31,7 +33,7 @@ def run_load(folder: Path, sources: Sequence[str], mode: Mode, collection: str |
     catalog = Catalog.open(folder, create=True)
     try:
         started = time.monotonic()
-        report = load_sources(catalog, sources, mode, collection)
+        report = load_sources(catalog, sources, mode, collection, absolute)
         seconds = time.monotonic() - started
     finally:
         catalog.close()
@@ -42,7 +44,9 @@ def run_load(folder: Path, sources: Sequence[str], mode: Mode, collection: str |
     return 3 if report.refused else 0
 
 
-def load_sources(catalog: Catalog, sources: Sequence[str], mode: Mode, collection: str | None) -> loading.LoadReport:
+def load_sources(
+    catalog: Catalog, sources: Sequence[str], mode: Mode, collection: str | None, absolute: str | None = None
+) -> loading.LoadReport:
     """Load with a bar on a terminal, else with a line now and then that names the last committed line."""
     console = Console(stderr=True)
     shown = 0
@@ -64,7 +68,7 @@ def load_sources(catalog: Catalog, sources: Sequence[str], mode: Mode, collectio
     documents = chain.from_iterable(read_source(source) for source in sources)
     if not console.is_terminal:
         return loading.load(
-            catalog.ledger, documents, mode=mode, collection=collection,
+            catalog.ledger, documents, mode=mode, collection=collection, absolute=absolute,
             on_progress=_LinePrinter(), on_refusal=refused,
         )  # fmt: skip
     sizes = [Path(source).stat().st_size for source in sources if Path(source).is_file()]
@@ -78,7 +82,13 @@ def load_sources(catalog: Catalog, sources: Sequence[str], mode: Mode, collectio
             bar.update(task, completed=at.documents, place=f"{at.file}:{at.line} committed")
 
         return loading.load(
-            catalog.ledger, documents, mode=mode, collection=collection, on_progress=progress, on_refusal=refused
+            catalog.ledger,
+            documents,
+            mode=mode,
+            collection=collection,
+            absolute=absolute,
+            on_progress=progress,
+            on_refusal=refused,
         )
 
 

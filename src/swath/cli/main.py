@@ -61,6 +61,7 @@ def load(
     *sources: Annotated[str, Parameter(allow_leading_hyphen=True)],
     mode: Literal["upsert", "insert", "ignore"] = "upsert",
     collection: str | None = None,
+    absolute: str | None = None,
     json: Json = False,
 ) -> int:
     """Load items and collections from files and folders; `-` reads standard input.
@@ -76,6 +77,8 @@ def load(
         What to do with an id that is there: replace it (the same bytes make no new version), refuse, or keep.
     collection
         Collection of items that name none.
+    absolute
+        Address of the folder that the files come from: relative hrefs are resolved against it.
     """
     from swath.cli.loading import run_load
 
@@ -83,7 +86,7 @@ def load(
     if unknown:
         print(f"swath: unknown option {unknown[0]}\nSee: swath load --help", file=sys.stderr)
         return USAGE
-    return run_load(catalog, sources, mode, collection, as_json=json)
+    return run_load(catalog, sources, mode, collection, absolute, as_json=json)
 
 
 @app.command

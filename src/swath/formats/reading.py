@@ -9,7 +9,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,15 +30,17 @@ _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The text of an item or a collection, and where it stood. `line` counts documents in a file that has no lines.
+    """The text of an item or a collection, and where it stood.
 
-    `within` is the id of the collection that the file or folder is about, for items that name none.
+    `line` counts documents in a file that has no lines. `folder` is where the file stood below the source, as a
+    relative path. `within` is the id of the collection that the file or folder is about, for items that name none.
     """
 
     raw: bytes
     file: str
     line: int
     within: str | None = None
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,10 @@ def _read_folder(folder: Path) -> Iterator[Document | Unreadable]:
         for file in files:
             found = True
             for document in _read_file(here / file, within[name]):
-                if isinstance(document, Document) and _is_head(file):
-                    within[name] = _collection_id(document.raw) or within[name]
+                if isinstance(document, Document):
+                    if _is_head(file):
+                        within[name] = _collection_id(document.raw) or within[name]
+                    document = replace(document, folder=str(here.relative_to(folder)))
                 yield document
     if not found:
         raise InvalidRequest(f"{folder} holds no file that ends in {', '.join(_SUFFIXES)}")

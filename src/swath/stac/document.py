@@ -7,12 +7,14 @@ without parsing the document again.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import struct
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from shapely import to_wkb
@@ -27,6 +29,7 @@ __all__ = [
     "CollectionDocument",
     "ItemDocument",
     "LinkSpans",
+    "absolute_hrefs",
     "check_id",
     "decode",
     "leaves",
@@ -49,6 +52,7 @@ OWN_COLLECTION_LINKS = OWN_LINKS | {
 }
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_HREF = re.compile(rb'"href":("(?:[^"\\]|\\.)*")')
 _MAX_PATH_DEPTH = 8
 
 
@@ -213,6 +217,34 @@ def check_id(value: object, pointer: str = "/id") -> str:
     if value in (".", ".."):
         raise InvalidDocument(f"the id {value!r} cannot stand in a URL", pointer)
     return value
+
+
+def absolute_hrefs(raw: bytes, base: str) -> bytes:
+    """The document with relative hrefs of its links and assets resolved against a folder's address.
+
+    InvalidDocument when it is not JSON. Everything else stays as it is spelled.
+    """
+    decode(raw, "document")
+    body = msgspec.json.format(raw, indent=-1)
+    if not body.startswith(b"{"):
+        return raw
+    spans = members(body)
+    for name in sorted(spans.keys() & {"links", "assets"}, key=spans.__getitem__, reverse=True):
+        start, end = spans[name]
+        body = body[:start] + _HREF.sub(lambda found: _resolved(found, base), body[start:end]) + body[end:]
+    return body
+
+
+def _resolved(found: re.Match[bytes], base: str) -> bytes:
+    href = msgspec.json.decode(found[1])
+    parts = urlsplit(href)
+    if parts.scheme or href.startswith(("//", "#")) or not href:
+        return found[0]
+    origin = urlsplit(base)
+    folder = "/" if parts.path.startswith("/") else origin.path.rstrip("/") + "/"
+    path = posixpath.normpath(posixpath.join(folder, parts.path)) if parts.path else folder
+    resolved = urlunsplit((origin.scheme, origin.netloc, path, parts.query, parts.fragment))
+    return b'"href":' + msgspec.json.encode(resolved)
 
 
 def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | CollectionDocument:
