@@ -226,7 +226,7 @@ def test_relative_hrefs_can_be_resolved(tmp_path: Path) -> None:
     item = make_item("a")
     item["assets"] = {
         "b": {"href": "./b.tif", "gsd": 1.0},
-        "c": {"href": "../c\u00e9.tif"},
+        "c": {"href": "../cé.tif"},
         "d": {"href": "/d.tif"},
         "e": {"href": "s3://bucket/e.tif"},
         "f": {"title": '"href":"no"', "href": "f.tif?x=1#y"},
@@ -238,7 +238,7 @@ def test_relative_hrefs_can_be_resolved(tmp_path: Path) -> None:
     stored = json.loads(run_swath("export", tmp_path / "c", "-o", "-").stdout.splitlines()[1])
     assert {key: asset["href"] for key, asset in stored["assets"].items()} == {
         "b": "https://example.org/data/sub/b.tif",
-        "c": "https://example.org/data/c\\u00e9.tif",
+        "c": "https://example.org/data/cé.tif",
         "d": "https://example.org/d.tif",
         "e": "s3://bucket/e.tif",
         "f": "https://example.org/data/sub/f.tif?x=1#y",
