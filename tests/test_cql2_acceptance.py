@@ -72,7 +72,9 @@ def ask_json(server: Server, case: dict[str, Any]) -> tuple[int, frozenset[str]]
 
 def answer(server: Server, body: dict[str, Any], case: dict[str, Any]) -> tuple[int, frozenset[str]]:
     """Status, and the ids found."""
-    body = {**body, "collections": [case["collection"]], "limit": 1000, "fields": {"include": ["id"]}}
+    if case["collection"] is not None:
+        body = {**body, "collections": [case["collection"]]}
+    body = {**body, "limit": 1000, "fields": {"include": ["id"]}}
     got = server.post("/search", body)
     if got.status != 200:
         return got.status, frozenset()

@@ -9,32 +9,74 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 __all__ = [
+    "AContainedBy",
+    "AContains",
+    "AEquals",
+    "AOverlaps",
+    "AccentI",
+    "Add",
     "And",
+    "Arithmetic",
+    "ArrayLiteral",
+    "ArrayPredicate",
     "BBoxLiteral",
     "Between",
     "Boolean",
+    "CaseI",
     "Comparison",
     "DateLiteral",
+    "Divide",
     "Equal",
+    "Fold",
+    "Function",
     "Geometry",
     "Greater",
     "GreaterEqual",
     "In",
+    "IntegerDivide",
+    "Interval",
     "IntervalLiteral",
     "IsNull",
     "Less",
     "LessEqual",
     "Like",
     "Member",
+    "Modulo",
+    "Multiply",
     "Node",
     "Not",
     "NotEqual",
     "Number",
     "Or",
+    "Power",
     "Predicate",
     "Property",
+    "SContains",
+    "SCrosses",
+    "SDisjoint",
+    "SEquals",
     "SIntersects",
+    "SOverlaps",
+    "STouches",
+    "SWithin",
+    "Spatial",
+    "Subtract",
+    "TAfter",
+    "TBefore",
+    "TContains",
+    "TDisjoint",
+    "TDuring",
+    "TEquals",
+    "TFinishedBy",
+    "TFinishes",
     "TIntersects",
+    "TMeets",
+    "TMetBy",
+    "TOverlappedBy",
+    "TOverlaps",
+    "TStartedBy",
+    "TStarts",
+    "Temporal",
     "Text",
     "Timestamp",
     "Value",
@@ -194,15 +236,211 @@ class IsNull(Predicate):
 
 
 @dataclass(frozen=True, slots=True)
-class SIntersects(Predicate):
+class Spatial(Predicate):
+    """A relation of two geometries (OGC 06-103r4, 6.1.15)."""
+
     left: Value
     right: Value
+
+
+class SIntersects(Spatial):
+    __slots__ = ()
+
+
+class SDisjoint(Spatial):
+    __slots__ = ()
+
+
+class SEquals(Spatial):
+    __slots__ = ()
+
+
+class STouches(Spatial):
+    __slots__ = ()
+
+
+class SWithin(Spatial):
+    __slots__ = ()
+
+
+class SContains(Spatial):
+    __slots__ = ()
+
+
+class SCrosses(Spatial):
+    __slots__ = ()
+
+
+class SOverlaps(Spatial):
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class TIntersects(Predicate):
+class Temporal(Predicate):
+    """A relation of two instants or intervals (OGC 21-065r2, 7.7)."""
+
     left: Value
     right: Value
+
+
+class TAfter(Temporal):
+    __slots__ = ()
+
+
+class TBefore(Temporal):
+    __slots__ = ()
+
+
+class TContains(Temporal):
+    __slots__ = ()
+
+
+class TDisjoint(Temporal):
+    __slots__ = ()
+
+
+class TDuring(Temporal):
+    __slots__ = ()
+
+
+class TEquals(Temporal):
+    __slots__ = ()
+
+
+class TFinishedBy(Temporal):
+    __slots__ = ()
+
+
+class TFinishes(Temporal):
+    __slots__ = ()
+
+
+class TIntersects(Temporal):
+    __slots__ = ()
+
+
+class TMeets(Temporal):
+    __slots__ = ()
+
+
+class TMetBy(Temporal):
+    __slots__ = ()
+
+
+class TOverlappedBy(Temporal):
+    __slots__ = ()
+
+
+class TOverlaps(Temporal):
+    __slots__ = ()
+
+
+class TStartedBy(Temporal):
+    __slots__ = ()
+
+
+class TStarts(Temporal):
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPredicate(Predicate):
+    """A relation of two arrays as sets: order and repeats do not count (OGC 21-065r2, 7.8)."""
+
+    left: Value
+    right: Value
+
+
+class AContainedBy(ArrayPredicate):
+    __slots__ = ()
+
+
+class AContains(ArrayPredicate):
+    __slots__ = ()
+
+
+class AEquals(ArrayPredicate):
+    __slots__ = ()
+
+
+class AOverlaps(ArrayPredicate):
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Value):
+    """A calculation; NULL where an operand is, and where the result is no number (OGC 21-065r2, 7.9)."""
+
+    left: Value
+    right: Value
+
+
+class Add(Arithmetic):
+    __slots__ = ()
+
+
+class Subtract(Arithmetic):
+    __slots__ = ()
+
+
+class Multiply(Arithmetic):
+    __slots__ = ()
+
+
+class Divide(Arithmetic):
+    __slots__ = ()
+
+
+class IntegerDivide(Arithmetic):
+    __slots__ = ()
+
+
+class Modulo(Arithmetic):
+    __slots__ = ()
+
+
+class Power(Arithmetic):
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fold(Value):
+    """A string with differences taken out of it."""
+
+    value: Value
+
+
+class CaseI(Fold):
+    """Without case: full Unicode case folding."""
+
+    __slots__ = ()
+
+
+class AccentI(Fold):
+    """Without accents: decomposed, less its combining marks."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval(Value):
+    """An interval with a property for an end. None is an open end."""
+
+    start: Value | None
+    end: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLiteral(Value):
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Function(Value):
+    """A call of one of the functions in `cql2.functions`."""
+
+    name: str
+    args: tuple[Value, ...]
 
 
 @dataclass(frozen=True, slots=True)

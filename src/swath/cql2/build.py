@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from swath.cql2 import ast
 from swath.cql2.ast import (
     And,
     BBoxLiteral,
@@ -36,28 +37,37 @@ from swath.cql2.ast import (
     Or,
     Predicate,
     Property,
-    SIntersects,
     Text,
     Timestamp,
-    TIntersects,
     Value,
 )
+from swath.cql2.folding import fold_accents, fold_case
+from swath.cql2.functions import FUNCTIONS
 from swath.errors import InvalidFilter
 from swath.limits import LIMITS
 from swath.stac.geometry import parse_bbox
 from swath.stac.time import DAY, parse_date, parse_instant
 
 __all__ = [
+    "ARITHMETIC",
+    "ARRAY",
     "COMPARISONS",
+    "FOLDS",
     "NAMES",
-    "UNSUPPORTED",
+    "SPATIAL",
+    "TEMPORAL",
     "At",
+    "arithmetic",
+    "array",
+    "array_predicate",
     "bbox",
     "between",
     "comparison",
     "conjunction",
     "date",
     "disjunction",
+    "fold",
+    "function",
     "geometry",
     "instant",
     "interval",
@@ -85,23 +95,70 @@ COMPARISONS: dict[str, type[Comparison]] = {
     ">=": GreaterEqual,
 }
 
-SPATIAL: dict[str, type[SIntersects]] = {"s_intersects": SIntersects}
-TEMPORAL: dict[str, type[TIntersects]] = {"t_intersects": TIntersects}
+SPATIAL: dict[str, type[ast.Spatial]] = {
+    "s_contains": ast.SContains,
+    "s_crosses": ast.SCrosses,
+    "s_disjoint": ast.SDisjoint,
+    "s_equals": ast.SEquals,
+    "s_intersects": ast.SIntersects,
+    "s_overlaps": ast.SOverlaps,
+    "s_touches": ast.STouches,
+    "s_within": ast.SWithin,
+}
+TEMPORAL: dict[str, type[ast.Temporal]] = {
+    "t_after": ast.TAfter,
+    "t_before": ast.TBefore,
+    "t_contains": ast.TContains,
+    "t_disjoint": ast.TDisjoint,
+    "t_during": ast.TDuring,
+    "t_equals": ast.TEquals,
+    "t_finishedBy": ast.TFinishedBy,
+    "t_finishes": ast.TFinishes,
+    "t_intersects": ast.TIntersects,
+    "t_meets": ast.TMeets,
+    "t_metBy": ast.TMetBy,
+    "t_overlappedBy": ast.TOverlappedBy,
+    "t_overlaps": ast.TOverlaps,
+    "t_startedBy": ast.TStartedBy,
+    "t_starts": ast.TStarts,
+}
+# These take instants; the others only intervals (OGC 21-065r2, 7.7, table of temporal functions).
+_TAKES_INSTANTS = (ast.TAfter, ast.TBefore, ast.TDisjoint, ast.TEquals, ast.TIntersects)
+ARRAY: dict[str, type[ast.ArrayPredicate]] = {
+    "a_containedBy": ast.AContainedBy,
+    "a_contains": ast.AContains,
+    "a_equals": ast.AEquals,
+    "a_overlaps": ast.AOverlaps,
+}
+ARITHMETIC: dict[str, type[ast.Arithmetic]] = {
+    "+": ast.Add,
+    "-": ast.Subtract,
+    "*": ast.Multiply,
+    "/": ast.Divide,
+    "div": ast.IntegerDivide,
+    "%": ast.Modulo,
+    "^": ast.Power,
+}
+FOLDS: dict[str, type[ast.Fold]] = {"accenti": ast.AccentI, "casei": ast.CaseI}
 
-# Operators of CQL2 that this version does not take yet: a clear 400 beats "unknown function".
-UNSUPPORTED = frozenset(
-    (
-        "s_contains", "s_crosses", "s_disjoint", "s_equals", "s_overlaps", "s_touches", "s_within",
-        "t_after", "t_before", "t_contains", "t_disjoint", "t_during", "t_equals", "t_finishedby", "t_finishes",
-        "t_meets", "t_metby", "t_overlappedby", "t_overlaps", "t_startedby", "t_starts",
-        "a_containedby", "a_contains", "a_equals", "a_overlaps", "casei", "accenti",
-    )
+NAMES = (
+    "and", "or", "not", *COMPARISONS, "like", "between", "in", "isNull", *SPATIAL, *TEMPORAL, *ARRAY, *ARITHMETIC,
+    *FOLDS, *FUNCTIONS,
 )  # fmt: skip
 
-NAMES = ("and", "or", "not", *COMPARISONS, "like", "between", "in", "isNull", *SPATIAL, *TEMPORAL)
-
-_ORDERED = (Property, Text, Number, Boolean, DateLiteral, Timestamp)
+_ORDERED = (Property, Text, Number, Boolean, DateLiteral, Timestamp, ast.Arithmetic, ast.Fold, ast.Function)
 _FAMILIES = {Text: "string", Number: "number", Boolean: "boolean", DateLiteral: "instant", Timestamp: "instant"}
+
+
+def _family(value: Value) -> str | None:
+    """The kind of a value, where it is known before any item is looked at."""
+    if isinstance(value, ast.Arithmetic):
+        return "number"
+    if isinstance(value, ast.Fold):
+        return "string"
+    if isinstance(value, ast.Function):
+        return FUNCTIONS[value.name].returns
+    return _FAMILIES.get(type(value))
 
 
 def describe(node: Node) -> str:
@@ -117,8 +174,16 @@ def describe(node: Node) -> str:
             return "TRUE" if value else "FALSE"
         case DateLiteral() | Timestamp():
             return "an instant"
-        case IntervalLiteral():
+        case IntervalLiteral() | ast.Interval():
             return "an interval"
+        case ast.ArrayLiteral():
+            return "an array"
+        case ast.Arithmetic():
+            return "a calculation"
+        case ast.Fold():
+            return "a folded string"
+        case ast.Function(name):
+            return f"the function {name}"
         case Geometry() | BBoxLiteral():
             return "a geometry"
         case _:
@@ -172,7 +237,7 @@ def comparison(kind: type[Comparison], left: Node, right: Node, at: At) -> Predi
 
 def _same_family(values: Sequence[Value], at: At) -> None:
     """Literals of two kinds never compare. A string beside an instant is read as one."""
-    found = {_FAMILIES[type(value)] for value in values if type(value) in _FAMILIES}
+    found = {family for value in values if (family := _family(value)) is not None}
     if len(found) > 1 and found != {"string", "instant"}:
         raise InvalidFilter(f"a {' and a '.join(sorted(found))} cannot be compared", at)
 
@@ -199,7 +264,7 @@ def like(value: Node, pattern: Node, at: At) -> Predicate:
         raise InvalidFilter(f"expected a pattern (a string) after LIKE, found {describe(pattern)}", at)
     if len(pattern.value.encode()) > LIMITS.like_pattern_bytes:
         raise InvalidFilter(f"the pattern is longer than {LIMITS.like_pattern_bytes:,} bytes", at)
-    if not isinstance(value, Property | Text):
+    if not isinstance(value, Property | Text | ast.Fold | ast.Function) or _family(value) not in (None, "string"):
         raise InvalidFilter(f"expected a string before LIKE, found {describe(value)}", at)
     return Like(value, pattern.value)
 
@@ -210,7 +275,7 @@ def is_null(value: Node, at: At) -> Predicate:
     raise InvalidFilter(f"expected a value before IS NULL, found {describe(value)}", at)
 
 
-def spatial(kind: type[SIntersects], args: Sequence[Node], at: At) -> Predicate:
+def spatial(kind: type[ast.Spatial], args: Sequence[Node], at: At) -> Predicate:
     if len(args) != 2:
         raise InvalidFilter(f"a spatial function takes two geometries, not {len(args)}", at)
     for arg in args:
@@ -219,16 +284,68 @@ def spatial(kind: type[SIntersects], args: Sequence[Node], at: At) -> Predicate:
     return kind(args[0], args[1])  # type: ignore[arg-type]
 
 
-def temporal(kind: type[TIntersects], args: Sequence[Node], at: At) -> Predicate:
+def temporal(kind: type[ast.Temporal], args: Sequence[Node], at: At) -> Predicate:
     if len(args) != 2:
         raise InvalidFilter(f"a temporal function takes two instants or intervals, not {len(args)}", at)
     operands: list[Value] = []
     for arg in args:
         operand = instant(arg.value, at) if isinstance(arg, Text) else arg
-        if not isinstance(operand, Property | DateLiteral | Timestamp | IntervalLiteral):
+        if not isinstance(operand, Property | DateLiteral | Timestamp | IntervalLiteral | ast.Interval):
             raise InvalidFilter(f"expected an instant or an interval, found {describe(operand)}", at)
+        if isinstance(operand, DateLiteral | Timestamp) and kind not in _TAKES_INSTANTS:
+            raise InvalidFilter("this function takes intervals only; write INTERVAL(start, end)", at)
         operands.append(operand)
     return kind(*operands)
+
+
+def array_predicate(kind: type[ast.ArrayPredicate], args: Sequence[Node], at: At) -> Predicate:
+    if len(args) != 2:
+        raise InvalidFilter(f"an array function takes two arrays, not {len(args)}", at)
+    for arg in args:
+        if not isinstance(arg, Property | ast.ArrayLiteral):
+            raise InvalidFilter(f"expected an array, found {describe(arg)}", at)
+    return kind(args[0], args[1])  # type: ignore[arg-type]
+
+
+def array(items: Sequence[Node], at: At) -> ast.ArrayLiteral:
+    if len(items) > LIMITS.list_members:
+        raise InvalidFilter(f"the array has more than {LIMITS.list_members:,} members", at)
+    allowed = (Text, Number, Boolean, DateLiteral, Timestamp, ast.ArrayLiteral)
+    for item in items:
+        if not isinstance(item, allowed):
+            raise InvalidFilter(f"expected a literal in the array, found {describe(item)}", at)
+    return ast.ArrayLiteral(tuple(items))  # type: ignore[arg-type]
+
+
+def arithmetic(kind: type[ast.Arithmetic], left: Node, right: Node, at: At) -> Value:
+    for side in (left, right):
+        if not (isinstance(side, Property) or (isinstance(side, Value) and _family(side) == "number")):
+            raise InvalidFilter(f"expected a number, found {describe(side)}", at)
+    return kind(left, right)  # type: ignore[arg-type]
+
+
+def fold(kind: type[ast.Fold], args: Sequence[Node], at: At) -> Value:
+    """A literal is folded at once; so is the pattern of a LIKE."""
+    if len(args) != 1:
+        raise InvalidFilter(f"CASEI and ACCENTI take one string, not {len(args)}", at)
+    (value,) = args
+    if isinstance(value, Text):
+        return Text(fold_case(value.value) if kind is ast.CaseI else fold_accents(value.value))
+    if isinstance(value, Property | ast.Fold) or (isinstance(value, ast.Function) and _family(value) == "string"):
+        return kind(value)
+    raise InvalidFilter(f"expected a string, found {describe(value)}", at)
+
+
+def function(name: str, args: Sequence[Node], at: At) -> Value:
+    definition = FUNCTIONS[name]
+    if len(args) != len(definition.arguments):
+        raise InvalidFilter(f"{name} takes {len(definition.arguments)} argument, not {len(args)}", at)
+    for arg, wanted in zip(args, definition.arguments, strict=True):
+        if not isinstance(arg, Value) or isinstance(arg, ast.ArrayLiteral | Geometry | BBoxLiteral | IntervalLiteral):
+            raise InvalidFilter(f"{name} takes a {wanted}, found {describe(arg)}", at)
+        if _family(arg) not in (None, wanted):
+            raise InvalidFilter(f"{name} takes a {wanted}, found {describe(arg)}", at)
+    return ast.Function(name, tuple(args))  # type: ignore[arg-type]
 
 
 def number(text: str, at: At) -> Number:
@@ -252,26 +369,28 @@ def instant(text: str, at: At) -> DateLiteral | Timestamp:
     return timestamp(text, at) if "T" in text or "t" in text else date(text, at)
 
 
-def interval(ends: Sequence[object], at: At) -> IntervalLiteral:
-    """Two ends, of which `..` is open. A date means its whole day (reference: CQL2 7.7, temporal literals)."""
+def interval(ends: Sequence[object], at: At) -> IntervalLiteral | ast.Interval:
+    """Two ends, of which `..` is open. A date means its whole day (OGC 21-065r2, 6.8, temporal literals)."""
     if len(ends) != 2:
         raise InvalidFilter(f"an interval has two ends, not {len(ends)}", at)
-    bounds: list[tuple[int, int] | None] = []
+    bounds: list[Value | None] = []
     for end in ends:
-        literal = (None if end == ".." else instant(end, at)) if isinstance(end, str) else end
-        match literal:
-            case None:
-                bounds.append(None)
-            case DateLiteral(start):
-                bounds.append((start, start + DAY - 1))
-            case Timestamp(micros):
-                bounds.append((micros, micros))
-            case _:
-                raise InvalidFilter(f"the end of an interval is an instant or '..', not {_what(literal)}", at)
-    first, last = bounds
-    if first and last and first[0] > last[1]:
+        bound = (None if end == ".." else instant(end, at)) if isinstance(end, str) else end
+        if bound is not None and not isinstance(bound, DateLiteral | Timestamp | Property):
+            raise InvalidFilter(f"the end of an interval is an instant or '..', not {_what(bound)}", at)
+        if bound is None and end != "..":
+            raise InvalidFilter("the end of an interval is an instant or '..', not null", at)
+        bounds.append(bound)
+    start, end_ = bounds
+    if isinstance(start, Property) or isinstance(end_, Property):
+        return ast.Interval(start, end_)
+    first = start.start if isinstance(start, DateLiteral) else start.instant if isinstance(start, Timestamp) else None
+    last = (
+        end_.start + DAY - 1 if isinstance(end_, DateLiteral) else end_.instant if isinstance(end_, Timestamp) else None
+    )
+    if first is not None and last is not None and first > last:
         raise InvalidFilter("the interval ends before it starts", at)
-    return IntervalLiteral(first[0] if first else None, last[1] if last else None)
+    return IntervalLiteral(first, last)
 
 
 def bbox(numbers: Sequence[object], at: At) -> BBoxLiteral:

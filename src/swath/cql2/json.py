@@ -5,10 +5,12 @@ The input is decoded JSON (no duplicate keys, finite numbers), of any shape. Err
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from swath.cql2 import build
 from swath.cql2.ast import Boolean, Node, Number, Predicate, Property, Text
+from swath.cql2.functions import FUNCTIONS
 from swath.errors import InvalidFilter
 from swath.limits import LIMITS
 from swath.stac.geometry import GEOMETRY_TYPES, read_geometry
@@ -36,6 +38,10 @@ class _Reader:
             return Text(value)
         if isinstance(value, dict):
             return self.object(value, at, depth)
+        if isinstance(value, list):
+            if len(value) > LIMITS.list_members:
+                raise InvalidFilter(f"the array has more than {LIMITS.list_members:,} members", at)
+            return build.array([self.node(part, f"{at}/{n}", depth + 1) for n, part in enumerate(value)], at)
         raise InvalidFilter(f"expected an operation, a property or a literal, found {_kind(value)}", at)
 
     def object(self, value: dict[str, Any], at: str, depth: int) -> Node:
@@ -72,8 +78,9 @@ class _Reader:
         op = _string(value["op"], f"{at}/op")
         name = _OPERATORS.get(op.lower())
         if name is None:
-            reason = "is not supported by this version" if op.lower() in build.UNSUPPORTED else "is not an operator"
-            raise InvalidFilter(f"{op!r} {reason}; it takes {', '.join(build.NAMES)}", f"{at}/op")
+            near = difflib.get_close_matches(op, build.NAMES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; the operators are {', '.join(build.NAMES)}"
+            raise InvalidFilter(f"{op!r} is not an operator or function{hint}", f"{at}/op")
         raw = value.get("args")
         if isinstance(raw, dict):  # UP42's documents write one operand without its brackets
             raw = [raw]
@@ -102,6 +109,12 @@ class _Reader:
             return build.spatial(build.SPATIAL[name], nodes, where)
         if name in build.TEMPORAL:
             return build.temporal(build.TEMPORAL[name], nodes, where)
+        if name in build.ARRAY:
+            return build.array_predicate(build.ARRAY[name], nodes, where)
+        if name in build.FOLDS:
+            return build.fold(build.FOLDS[name], nodes, where)
+        if name in FUNCTIONS:
+            return build.function(name, nodes, where)
         _arity(name, nodes, {"not": 1, "isNull": 1, "between": 3}.get(name, 2), where)
         if name == "not":
             return build.negation(nodes[0], where)
@@ -111,6 +124,8 @@ class _Reader:
             return build.between(nodes[0], nodes[1], nodes[2], where)
         if name == "like":
             return build.like(nodes[0], nodes[1], where)
+        if name in build.ARITHMETIC:
+            return build.arithmetic(build.ARITHMETIC[name], nodes[0], nodes[1], where)
         return build.comparison(build.COMPARISONS[name], nodes[0], nodes[1], where)
 
 

@@ -6,13 +6,27 @@ so that hostile text is refused before it costs anything. Grammar: OGC 21-065r2,
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, field
 
 import shapely
 
 from swath.cql2 import build
-from swath.cql2.ast import Boolean, DateLiteral, Node, Not, Number, Predicate, Property, Text, Timestamp
+from swath.cql2.ast import (
+    Boolean,
+    DateLiteral,
+    Multiply,
+    Node,
+    Not,
+    Number,
+    Power,
+    Predicate,
+    Property,
+    Text,
+    Timestamp,
+)
+from swath.cql2.functions import FUNCTIONS
 from swath.errors import InvalidFilter
 from swath.limits import LIMITS
 from swath.stac.geometry import check_shape
@@ -35,11 +49,13 @@ _ESCAPE = re.compile(r"''|\\(.)", re.DOTALL)
 _WKT_TYPES = frozenset(
     ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION")
 )
+_CALLS = {name.lower(): name for name in (*build.SPATIAL, *build.TEMPORAL, *build.ARRAY, *build.FOLDS, *FUNCTIONS)}
 _CONSTRUCTORS = _WKT_TYPES | {"DATE", "TIMESTAMP", "INTERVAL", "BBOX"}
 _KEYWORDS = frozenset(("AND", "OR", "NOT", "LIKE", "BETWEEN", "IN", "IS", "NULL", "TRUE", "FALSE", "DIV"))
 
 # One precedence table for the readers and, later, the printers: higher binds tighter.
-OR, AND, NOT, COMPARE, ADD = 1, 2, 3, 4, 5
+OR, AND, NOT, COMPARE, ADD, MULTIPLY, POWER, NEGATE = 1, 2, 3, 4, 5, 6, 7, 8
+_ARITHMETIC = {"+": ADD, "-": ADD, "*": MULTIPLY, "/": MULTIPLY, "%": MULTIPLY, "DIV": MULTIPLY, "^": POWER}
 
 
 @dataclass(slots=True)
@@ -138,6 +154,17 @@ class _Reader:
         elif name == "LIKE":
             value, pattern = self.take(2)
             node = _maybe_not(build.like(value, pattern, at), operator)
+        elif name == "negate":
+            self.depth -= 1
+            (value,) = self.take(1)
+            node = (
+                Number(-value.value) if isinstance(value, Number) else build.arithmetic(Multiply, Number(-1), value, at)
+            )
+        elif name in _ARITHMETIC:
+            left, right = self.take(2)
+            if name == "^" and isinstance(left, Power):
+                raise InvalidFilter("write parentheses: a ^ b ^ c can be read in two ways", at)
+            node = build.arithmetic(build.ARITHMETIC[name.lower()], left, right, at)
         else:
             left, right = self.take(2)
             node = build.comparison(build.COMPARISONS[name], left, right, at)
@@ -160,22 +187,13 @@ class _Reader:
 
     def operand(self) -> None:
         """Prefix operators and groups, then exactly one operand."""
-        while True:
+        token = self.next()
+        while self.prefix(token):
+            if self.is_empty_array():
+                self.close(self.next())
+                return
             token = self.next()
-            if token.kind == "keyword" and token.text == "NOT":
-                self.open(_Operator("NOT", NOT, token.at))
-            elif token.kind == "symbol" and token.text == "(":
-                self.open(_Operator("(", 0, token.at))
-            elif token.kind == "name" and self.is_function(token):
-                self.function(token)
-            else:
-                break
-        if token.kind == "symbol" and token.text == "-":
-            following = self.next()
-            if following.kind != "number":
-                raise self.fault(following, "a number after '-'")
-            self.push(Number(-build.number(following.text, token.at).value), token.at)
-        elif token.kind == "number":
+        if token.kind == "number":
             self.push(build.number(token.text, token.at), token.at)
         elif token.kind == "string":
             self.push(Text(_unescape(token.text)), token.at)
@@ -187,6 +205,23 @@ class _Reader:
             self.push(_quoted(token), token.at)
         else:
             raise self.fault(token, "a property, a literal, NOT or '('")
+
+    def prefix(self, token: _Token) -> bool:
+        """NOT, a sign, a parenthesis or the opening of a call: what may stand before an operand."""
+        if token.kind == "keyword" and token.text == "NOT":
+            self.open(_Operator("NOT", NOT, token.at))
+        elif token.kind == "symbol" and token.text == "(":
+            self.open(_Operator("(", 0, token.at))
+        elif token.kind == "symbol" and token.text == "-":
+            self.open(_Operator("negate", NEGATE, token.at))
+        elif token.kind == "name" and self.is_function(token):
+            self.function(token)
+        else:
+            return token.kind == "symbol" and token.text == "+" and self.peek().kind == "number"
+        return True
+
+    def is_empty_array(self) -> bool:
+        return self.peek().text == ")" and self.peek().kind == "symbol" and self.takes_array()
 
     def is_function(self, token: _Token) -> bool:
         """Whether a name opens a call; literal constructors look alike and are not calls."""
@@ -220,12 +255,12 @@ class _Reader:
     def function(self, token: _Token) -> None:
         """Open the group of a call; its arguments are operands like any other, up to `)`."""
         name = token.text.lower()
-        if name in build.UNSUPPORTED:
-            raise InvalidFilter(f"{token.text} is not supported by this version", token.at)
-        if name not in build.SPATIAL and name not in build.TEMPORAL:
-            raise InvalidFilter(f"unknown function {token.text!r}", token.at)
+        if name not in _CALLS:
+            near = difflib.get_close_matches(name, _CALLS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InvalidFilter(f"unknown function {token.text!r}{hint}", token.at)
         self.next()
-        self.open(_Operator(name, 0, token.at))
+        self.open(_Operator(_CALLS[name], 0, token.at))
 
     def operator(self) -> bool:
         """What may follow an operand. True at the end of the text."""
@@ -250,6 +285,11 @@ class _Reader:
                 self.push(Not(test) if negated else test, at)
             elif token.kind == "keyword" and token.text in ("AND", "OR"):
                 self.connective(token)
+                return False
+            elif token.text in _ARITHMETIC and token.kind in ("symbol", "keyword"):
+                precedence = _ARITHMETIC[token.text]
+                self.reduce(precedence)
+                self.operators.append(_Operator(token.text, precedence, token.at))
                 return False
             elif token.kind == "symbol" and token.text in build.COMPARISONS:
                 self.reduce(COMPARE)
@@ -292,7 +332,7 @@ class _Reader:
 
     def comma(self, token: _Token) -> None:
         self.reduce(1)
-        if not self.operators or self.operators[-1].name == "(":
+        if not self.operators or (self.operators[-1].name == "(" and not self.takes_array()):
             raise self.fault(token, "')'" if self.operators else "the end")
         if len(self.values) - self.operators[-1].base >= LIMITS.list_members:
             raise InvalidFilter(f"the list has more than {LIMITS.list_members:,} members", token.at)
@@ -301,9 +341,15 @@ class _Reader:
         self.reduce(1)
         if not self.operators:
             raise self.fault(token, "the end")
+        is_array = self.takes_array() and (
+            len(self.values) - self.operators[-1].base != 1 or not isinstance(self.values[-1][0], Property)
+        )
         group = self.operators.pop()
         self.depth -= 1
-        args = self.take(len(self.values) - group.base) if group.name != "(" else []
+        args = self.take(len(self.values) - group.base) if group.name != "(" or is_array else []
+        if is_array:
+            self.push(build.array(args, group.at), group.at)
+            return
         if group.name == "IN":
             value, at = self.values.pop()
             self.push(_maybe_not(build.is_in(value, args, group.at), group), at)
@@ -311,6 +357,21 @@ class _Reader:
             self.push(build.spatial(build.SPATIAL[group.name], args, group.at), group.at)
         elif group.name in build.TEMPORAL:
             self.push(build.temporal(build.TEMPORAL[group.name], args, group.at), group.at)
+        elif group.name in build.ARRAY:
+            self.push(build.array_predicate(build.ARRAY[group.name], args, group.at), group.at)
+        elif group.name in build.FOLDS:
+            self.push(build.fold(build.FOLDS[group.name], args, group.at), group.at)
+        elif group.name in FUNCTIONS:
+            self.push(build.function(group.name, args, group.at), group.at)
+
+    def takes_array(self) -> bool:
+        """Whether the innermost parenthesis is an argument of an array function, or a member of such an array."""
+        if not self.operators or self.operators[-1].name != "(":
+            return False
+        for operator in reversed(self.operators):
+            if operator.name != "(":
+                return operator.name in build.ARRAY
+        return False
 
     # -- literals -----------------------------------------------------------------------------
 
@@ -323,13 +384,17 @@ class _Reader:
         read = build.date if constructor == "DATE" else build.timestamp
         return read(_unescape(token.text), at)
 
-    def interval_end(self) -> str | DateLiteral | Timestamp:
+    def interval_end(self) -> str | DateLiteral | Timestamp | Property:
         token = self.next()
         if token.kind == "string":
             return _unescape(token.text)
-        if token.kind == "name" and token.text.upper() in ("DATE", "TIMESTAMP"):
+        if token.kind == "name" and token.text.upper() in ("DATE", "TIMESTAMP") and self.peek().text == "(":
             return self.instant(token.text.upper(), token.at)
-        raise self.fault(token, "an instant or '..'")
+        if token.kind == "name":
+            return Property(token.text)
+        if token.kind == "quoted":
+            return _quoted(token)
+        raise self.fault(token, "an instant, a property or '..'")
 
     def signed_number(self) -> float:
         sign = -1 if self.accept("-") else 1

@@ -33,6 +33,13 @@ CLASSES: tuple[str, ...] = (
     f"{_OGC}/cql2/1.0/conf/cql2-json",
     f"{_OGC}/cql2/1.0/conf/basic-cql2",
     f"{_OGC}/cql2/1.0/conf/advanced-comparison-operators",
+    f"{_OGC}/cql2/1.0/conf/case-insensitive-comparison",
+    f"{_OGC}/cql2/1.0/conf/accent-insensitive-comparison",
     f"{_OGC}/cql2/1.0/conf/basic-spatial-functions",
     f"{_OGC}/cql2/1.0/conf/basic-spatial-functions-plus",
+    f"{_OGC}/cql2/1.0/conf/spatial-functions",
+    f"{_OGC}/cql2/1.0/conf/temporal-functions",
+    f"{_OGC}/cql2/1.0/conf/array-functions",
+    f"{_OGC}/cql2/1.0/conf/property-property",
+    f"{_OGC}/cql2/1.0/conf/arithmetic",
 )

@@ -141,18 +141,12 @@ class ColumnData:
         values.append(entry)
 
     def _array(self, value: list[Any]) -> int:
-        """The number of an array. Elements that are not scalars only count as being there."""
+        """The number of an array."""
         key = msgspec.json.encode(value)
         found = self.array_index.get(key)
         if found is None:
             found = self.array_index[key] = len(self.array_values)
-            self.array_values.append(
-                tuple(
-                    unicodedata.normalize("NFC", entry) if isinstance(entry, str) else entry
-                    for entry in value
-                    if isinstance(entry, str | int | float | bool)
-                )
-            )
+            self.array_values.append(_elements(value))
         return found
 
     def publish(self) -> None:
@@ -179,6 +173,14 @@ class ColumnData:
         if first == last:
             return None
         return rows[first:last] - start, pair[1].view()[first:last]
+
+
+def _elements(array: list[Any]) -> tuple[Any, ...]:
+    """An array as the evaluator compares it: nested arrays as tuples, objects as they are."""
+    return tuple(
+        unicodedata.normalize("NFC", e) if isinstance(e, str) else _elements(e) if isinstance(e, list) else e
+        for e in array
+    )
 
 
 class _Body(msgspec.Struct):

@@ -1,0 +1,179 @@
+"""Values that are calculated from columns: arithmetic, folded strings, functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swath.cql2 import ast
+from swath.cql2.ast import Number, Property, Text, Value
+from swath.cql2.comparisons import INT64_MAX, INT64_MIN
+from swath.cql2.folding import fold_accents, fold_case
+from swath.cql2.frame import Column, Dictionary, Frame, Lane, Strings
+from swath.cql2.functions import FUNCTIONS
+
+__all__ = ["Mapped", "Values"]
+
+
+class Mapped(Dictionary):
+    """The strings that a function makes of another dictionary's, numbered anew."""
+
+    def __init__(self, source: Sequence[str], change: Callable[[str], str]) -> None:
+        self._codes: dict[str, int] = {}
+        self.of = np.fromiter(
+            (self._codes.setdefault(change(v), len(self._codes)) for v in source), np.int32, len(source)
+        )
+        self._values = list(self._codes)
+
+    @property
+    def values(self) -> Sequence[str]:
+        return self._values
+
+    def code(self, value: str) -> int:
+        return self._codes.get(value, -1)
+
+    def spans(self) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+        """A changed string is no instant any more."""
+        size = len(self._values)
+        return np.zeros(size, np.bool_), np.zeros(size, np.int64), np.zeros(size, np.int64)
+
+
+class Values:
+    """Columns of value expressions; what is made of a dictionary is kept between blocks."""
+
+    def __init__(self) -> None:
+        self._mapped: dict[tuple[int, Value], Mapped] = {}
+        self._kept: list[Mapped] = []  # callers know a dictionary by its identity, which must not be used again
+
+    def column(self, node: Value, frame: Frame) -> Column:
+        """The values of an expression over a block. Rows where it is NULL are in no lane."""
+        if isinstance(node, Property):
+            return frame.column(node.name)
+        if isinstance(node, ast.Fold):
+            change = fold_case if isinstance(node, ast.CaseI) else fold_accents
+            return self._mapped_strings(node, node.value, change, frame)
+        if isinstance(node, ast.Function):
+            return self._function(node, frame)
+        if isinstance(node, ast.Arithmetic):
+            return _calculate(node, self.column(node.left, frame), self.column(node.right, frame))
+        return _constant(node, frame.size)
+
+    def _mapped_strings(self, node: Value, source: Value, change: Callable[[str], str], frame: Frame) -> Column:
+        strings = self.column(source, frame).strings
+        if strings is None:
+            return Column()
+        key = (id(strings.dictionary), node)
+        mapped = self._mapped.get(key)
+        if mapped is None or len(mapped.of) < len(strings.dictionary.values):
+            mapped = self._mapped[key] = Mapped(strings.dictionary.values, change)
+            self._kept.append(mapped)
+        plain = np.zeros(len(strings.rows), np.bool_)
+        return Column(strings=Strings(strings.rows, mapped.of[strings.codes], mapped, plain))
+
+    def _function(self, node: ast.Function, frame: Frame) -> Column:
+        definition = FUNCTIONS[node.name]
+        (argument,) = node.args
+        if definition.arguments == ("string",):
+            if definition.returns == "string":
+                return self._mapped_strings(node, argument, definition.apply, frame)
+            strings = self.column(argument, frame).strings
+            if strings is None:
+                return Column()
+            found = np.fromiter(map(definition.apply, strings.dictionary.values), np.int64)
+            return Column(integers=Lane(strings.rows, found[strings.codes]))
+        column = self.column(argument, frame)
+        # Of an integer each of these functions is exact; only the least int64 has no absolute value.
+        integers = column.integers
+        if integers is not None and node.name == "abs":
+            kept = integers.values != INT64_MIN
+            integers = Lane(integers.rows[kept], np.abs(integers.values[kept]))
+        floats = column.floats
+        if floats is not None:
+            floats = Lane(floats.rows, np.array([float(definition.apply(v)) for v in floats.values.tolist()]))
+        return Column(integers=integers, floats=floats)
+
+
+def _constant(node: Value, size: int) -> Column:
+    rows = np.arange(size, dtype=np.int64)
+    if isinstance(node, Number):
+        if isinstance(node.value, int) and INT64_MIN <= node.value <= INT64_MAX:
+            return Column(integers=Lane(rows, np.full(size, node.value, np.int64)))
+        value = float(node.value) if abs(node.value) < 1.7e308 else math.inf
+        return Column(floats=Lane(rows, np.full(size, value)))
+    if isinstance(node, Text):
+        dictionary = Mapped([node.value], lambda value: value)
+        plain = np.zeros(size, np.bool_)
+        return Column(strings=Strings(rows, np.zeros(size, np.int32), dictionary, plain))
+    return Column()
+
+
+def _calculate(node: ast.Arithmetic, left: Column, right: Column) -> Column:
+    """Row by row. Integers stay exact where the result fits into 64 bits; what is not finite is NULL."""
+    integers: list[Lane] = []
+    floats: list[Lane] = []
+    for a in (left.integers, left.floats):
+        for b in (right.integers, right.floats):
+            if a is None or b is None:
+                continue
+            rows, i, j = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
+            if len(rows):
+                _combine(type(node), rows, a.values[i], b.values[j], integers, floats)
+    return Column(integers=_joined(integers), floats=_joined(floats))
+
+
+def _combine(
+    kind: type[ast.Arithmetic], rows: NDArray[np.int64], x: Any, y: Any, integers: list[Lane], floats: list[Lane]
+) -> None:
+    exact = x.dtype == y.dtype == np.int64
+    with np.errstate(all="ignore"):
+        near = _FLOAT[kind](x.astype(np.float64), y.astype(np.float64))
+        if exact and kind in _INTEGER:
+            whole = np.abs(near) < 2.0**62  # well inside int64, so that nothing wrapped
+            if kind in (ast.IntegerDivide, ast.Modulo):
+                whole &= y != 0
+            safe = np.where(whole, y, 1)
+            integers.append(Lane(rows[whole], _INTEGER[kind](x, safe)[whole]))
+            rows, near = rows[~whole], near[~whole]
+    finite = np.isfinite(near)
+    floats.append(Lane(rows[finite], near[finite]))
+
+
+def _joined(lanes: list[Lane]) -> Lane | None:
+    lanes = [lane for lane in lanes if len(lane.rows)]
+    if not lanes:
+        return None
+    rows = np.concatenate([lane.rows for lane in lanes])
+    order = np.argsort(rows, kind="stable")
+    return Lane(rows[order], np.concatenate([lane.values for lane in lanes])[order])
+
+
+def _truncated_division(x: Any, y: Any) -> Any:
+    """Towards zero, unlike Python's //."""
+    return np.trunc(x / y)
+
+
+def _whole_division(x: Any, y: Any) -> Any:
+    quotient = np.abs(x) // np.abs(y)
+    return np.where((x < 0) == (y < 0), quotient, -quotient)
+
+
+_FLOAT: dict[type[ast.Arithmetic], Callable[[Any, Any], Any]] = {
+    ast.Add: np.add,
+    ast.Subtract: np.subtract,
+    ast.Multiply: np.multiply,
+    ast.Divide: np.divide,
+    ast.IntegerDivide: _truncated_division,
+    ast.Modulo: np.fmod,  # the dividend's sign
+    ast.Power: np.power,
+}
+_INTEGER: dict[type[ast.Arithmetic], Callable[[Any, Any], Any]] = {
+    ast.Add: np.add,
+    ast.Subtract: np.subtract,
+    ast.Multiply: np.multiply,
+    ast.IntegerDivide: _whole_division,
+    ast.Modulo: np.fmod,
+}
