@@ -37,6 +37,14 @@ TESTED = {
     f"{CQL2}/advanced-comparison-operators": ("test_cql2_acceptance.py", "test_every_counted_filter"),
     f"{CQL2}/basic-spatial-functions": ("test_cql2_acceptance.py", "test_every_counted_filter"),
     f"{CQL2}/basic-spatial-functions-plus": ("test_cql2_acceptance.py", "test_every_counted_filter"),
+    f"{CQL2}/spatial-functions": ("test_cql2_acceptance.py", "test_every_counted_filter"),
+    f"{CQL2}/temporal-functions": ("test_cql2_acceptance.py", "test_every_counted_filter"),
+    f"{CQL2}/case-insensitive-comparison": ("test_cql2_acceptance.py", "test_every_counted_filter"),
+    f"{CQL2}/accent-insensitive-comparison": ("test_cql2_acceptance.py", "test_every_counted_filter"),
+    f"{CQL2}/property-property": ("test_cql2_acceptance.py", "test_every_counted_filter"),
+    f"{CQL2}/arithmetic": ("test_cql2_acceptance.py", "test_every_counted_filter"),
+    f"{CQL2}/array-functions": ("test_cql2_operators.py", "test_array_functions"),
+    f"{CQL2}/functions": ("test_cql2_operators.py", "test_functions"),
 }
 
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from swath.cql2.bind import ALIASES
 from swath.errors import InvalidRequest
 from swath.search import SortKey
 from swath.store.base import PropertyFacts
@@ -30,6 +31,9 @@ def queryable_schemas(facts: Sequence[PropertyFacts], collections: Sequence[str]
         del schemas["collection"]["enum"]
     for fact in facts:
         schemas[fact.name] = {**_schema(fact), **schemas.get(fact.name, {})}
+    for alias, name in ALIASES.items():
+        if name in schemas and alias not in schemas:
+            schemas[alias] = {**schemas[name], "title": alias, "description": f"another name of {name}"}
     return schemas
 
 
@@ -49,7 +53,7 @@ def _schema(fact: PropertyFacts) -> dict[str, Any]:
 def sortable_schemas(facts: Sequence[PropertyFacts]) -> dict[str, Any]:
     """Name and JSON Schema of each property that has an order."""
     every = queryable_schemas(facts, ())
-    sortable = {"id", "collection", "datetime"} | {fact.name for fact in facts if fact.kinds & _SCALARS}
+    sortable = {"id", "collection", "datetime"} | _sortable_names(facts)
     return {
         name: {key: value for key, value in schema.items() if key in ("title", "type", "format")}
         for name, schema in every.items()
@@ -57,12 +61,17 @@ def sortable_schemas(facts: Sequence[PropertyFacts]) -> dict[str, Any]:
     }
 
 
+def _sortable_names(facts: Sequence[PropertyFacts]) -> set[str]:
+    names = {fact.name for fact in facts if fact.kinds & _SCALARS}
+    return names | {alias for alias, name in ALIASES.items() if name in names}
+
+
 _ALWAYS = ("id", "collection", "datetime", "start_datetime", "end_datetime")
 
 
 def check_sort(sort: Iterable[SortKey], facts: Sequence[PropertyFacts]) -> None:
     """InvalidRequest for a sort key that no item can have, naming the nearest that one could."""
-    known = {fact.name for fact in facts if fact.kinds & _SCALARS} | set(_ALWAYS)
+    known = _sortable_names(facts) | set(_ALWAYS)
     for key in sort:
         if key.name in known:
             continue

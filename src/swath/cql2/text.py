@@ -171,8 +171,9 @@ class _Reader:
         self.push(node, at)
 
     def take(self, count: int) -> list[Node]:
-        taken = [node for node, _ in self.values[-count:]]
-        del self.values[-count:]
+        start = len(self.values) - count
+        taken = [node for node, _ in self.values[start:]]
+        del self.values[start:]
         return taken
 
     # -- grammar ------------------------------------------------------------------------------

@@ -41,5 +41,6 @@ CLASSES: tuple[str, ...] = (
     f"{_OGC}/cql2/1.0/conf/temporal-functions",
     f"{_OGC}/cql2/1.0/conf/array-functions",
     f"{_OGC}/cql2/1.0/conf/property-property",
+    f"{_OGC}/cql2/1.0/conf/functions",
     f"{_OGC}/cql2/1.0/conf/arithmetic",
 )

@@ -109,6 +109,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {"properties": {"type": "object"}},
     },
     "limits": {"type": "object", "additionalProperties": {"type": "number"}},
+    "functions": {
+        "type": "object",
+        "required": ["functions"],
+        "properties": {"functions": {"type": "array", "items": {"type": "object", "required": ["name", "returns"]}}},
+    },
     "search": {
         "type": "object",
         "additionalProperties": False,

@@ -15,9 +15,19 @@ from swath.search import Fields, StoredItem
 from swath.stac.document import LinkSpans, splice_links
 from swath.stac.prune import prune
 
-__all__ = ["QUERYABLES_REL", "SORTABLES_REL", "collection_bytes", "entity", "feature_page", "item_bytes", "json_answer"]
+__all__ = [
+    "FUNCTIONS_REL",
+    "QUERYABLES_REL",
+    "SORTABLES_REL",
+    "collection_bytes",
+    "entity",
+    "feature_page",
+    "item_bytes",
+    "json_answer",
+]
 
 QUERYABLES_REL = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+FUNCTIONS_REL = "http://www.opengis.net/def/rel/ogc/1.0/functions"
 SORTABLES_REL = "http://www.opengis.net/def/rel/ogc/1.0/sortables"
 
 

@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from swath.catalog import build_search
 from swath.catalog.request import SearchRequest
+from swath.cql2.functions import FUNCTIONS
 from swath.errors import InvalidRequest
 from swath.http.call import Call
 from swath.http.conformance import CLASSES
@@ -29,6 +30,7 @@ from swath.http.params import (
     search_from_query,
 )
 from swath.http.responses import (
+    FUNCTIONS_REL,
     QUERYABLES_REL,
     SORTABLES_REL,
     collection_bytes,
@@ -85,6 +87,7 @@ def landing(call: Call) -> Response:
                 link("search", at.href("/search"), GEOJSON, method="POST", title="Search items"),
                 link(QUERYABLES_REL, at.href("/queryables"), SCHEMA, title="Queryables"),
                 link(SORTABLES_REL, at.href("/sortables"), SCHEMA, title="Sortables"),
+                link(FUNCTIONS_REL, at.href("/functions"), title="Functions of filters"),
                 link("service-desc", at.href("/api"), OPENAPI, title="OpenAPI document"),
                 link("service-doc", at.href("/api.html"), "text/html", title="API documentation"),
             ],
@@ -149,6 +152,21 @@ def collection(call: Call) -> Response:
     view = call.catalog.collection(call.path["collection"], call.rule)
     body = collection_bytes(view, call.address)
     return entity(body, JSON, _tag(call, view.seq), call.headers.get("if-none-match"))
+
+
+def functions(call: Call) -> Response:
+    """OGC API - Features Part 3, 7.4: the functions that a filter may call."""
+    call.parameters(())
+    described = [
+        {
+            "name": definition.name,
+            "description": definition.description,
+            "arguments": [{"type": [kind]} for kind in definition.arguments],
+            "returns": [definition.returns],
+        }
+        for definition in FUNCTIONS.values()
+    ]
+    return json_answer({"functions": described})
 
 
 def queryables(call: Call) -> Response:
@@ -275,6 +293,8 @@ ROUTES: tuple[Route, ...] = (
           answers={200: (SCHEMA, "names")}),
     Route("GET", "/sortables", sortables, "getSortables", "What items can be sorted by",
           answers={200: (SCHEMA, "names")}),
+    Route("GET", "/functions", functions, "getFunctions", "The functions that a filter may call",
+          answers={200: (JSON, "functions")}),
     Route("GET", "/api", openapi, "getApi", "This API as an OpenAPI document", answers={200: (OPENAPI, "object")},
           tag="Service"),
     Route("GET", "/api.html", docs_page, "getDocumentation", "This API as a page",

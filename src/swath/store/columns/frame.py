@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from swath.cql2.bind import resolve_alias
 from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Lane, Strings
 from swath.store.columns.tail import ColumnData, StringTable, Tail
 
@@ -49,6 +50,7 @@ class TailFrame:
         if name == "collection":
             keys = self._tail.collection.view()[self._start : self._stop]
             return Column(strings=Strings(self._all(), self._names.codes[keys], self._names.table, plain))
+        name = resolve_alias(name, self._tail.columns.__contains__)
         data = self._tail.columns.get(name)
         if data is None:
             return Column()
