@@ -26,7 +26,7 @@ class Limits:
     collections_default: int = 300
     id_characters: int = 1_024
     item_bytes: int = 10_000_000
-    item_depth: int = 64
+    json_depth: int = 200
     query_text_bytes: int = 65_000  # the HTTP parser itself refuses a request line of 64 KB
     cursor_lifetime_seconds: int = 86_400
     deadline_seconds: float = 10.0

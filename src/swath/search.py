@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from swath.cql2.ast import Predicate
-from swath.errors import Gone, InvalidCursor
+from swath.errors import Gone, InvalidCursor, InvalidRequest
 from swath.limits import LIMITS
 
 __all__ = ["NEWEST_FIRST", "Cursor", "Fields", "Page", "Search", "SortKey", "StoredItem", "open_cursor", "seal_cursor"]
@@ -95,12 +95,30 @@ class Page:
     matched: int | None
 
 
+_LONGEST_TOKEN = 16_384
+
+
+def _cover(body: bytes, secret: bytes, signature: bytes) -> bytes:
+    """Hide or show a cursor's content: its revision counts writes, of which its holder may see only some.
+
+    The signature of the content is the nonce, so equal streams cover equal contents only (RFC 5297, the idea).
+    """
+    stream = hashlib.shake_256(b"cursor" + secret + signature).digest(len(body))
+    return bytes(a ^ b for a, b in zip(body, stream, strict=True))
+
+
 def seal_cursor(cursor: Cursor, epoch: bytes, secret: bytes) -> str:
-    """The cursor as an opaque token: signed, and bound to this life of the catalogue."""
+    """The cursor as an opaque token: signed, covered, and bound to this life of the catalogue.
+
+    InvalidRequest where the key holds strings that no URL would carry.
+    """
     body = epoch[:6] + msgspec.msgpack.encode(
         (cursor.revision, cursor.fingerprint, cursor.key, cursor.backward, cursor.matched)
     )
     signature = hmac.digest(secret, body, "sha256")[:16]
+    body = _cover(body, secret, signature)
+    if len(body) > _LONGEST_TOKEN * 3 // 4:
+        raise InvalidRequest("sortby: the values to sort by are too long to page through; sort by something shorter")
     return base64.urlsafe_b64encode(signature + body).rstrip(b"=").decode()
 
 
@@ -109,13 +127,13 @@ def open_cursor(token: str, fingerprint: bytes, epoch: bytes, secret: bytes) -> 
 
     InvalidCursor when it was changed or belongs to another search, Gone when the catalogue was restored since.
     """
-    if len(token) > 16_384:
+    if len(token) > _LONGEST_TOKEN:
         raise InvalidCursor("the token is longer than any that was handed out")
     try:
         raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error, ValueError):
         raise InvalidCursor("the token is not one that was handed out; start again without it") from None
-    signature, body = raw[:16], raw[16:]
+    signature, body = raw[:16], _cover(raw[16:], secret, raw[:16])
     if not hmac.compare_digest(signature, hmac.digest(secret, body, "sha256")[:16]):
         raise InvalidCursor("the token was changed or comes from another catalogue; start again without it")
     if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != token:

@@ -19,7 +19,7 @@ import msgspec
 from swath.access import EVERYTHING, Rule
 from swath.catalog.queryables import MOST_VALUES, check_sort, queryable_schemas, sortable_schemas
 from swath.cql2 import build
-from swath.cql2.ast import Boolean, Equal, Predicate, Property, Text
+from swath.cql2.ast import And, Boolean, Equal, Not, Number, Or, Predicate, Property, Text, walk
 from swath.cql2.bind import bind
 from swath.cql2.evaluate import Evaluator
 from swath.errors import CatalogUnusable, InvalidCursor, NotFound
@@ -93,7 +93,7 @@ class Catalog:
             if cursor.revision > head:
                 raise InvalidCursor("the token is from the future of this catalogue; start again without it")
             revision = max(cursor.revision, self.ledger.horizon(LIMITS.cursor_lifetime_seconds))
-        if search.sort != NEWEST_FIRST:
+        if search.sort != NEWEST_FIRST and cursor is None:  # a cursor proves that it was allowed
             check_sort(search.sort, self._properties(rule, head))
         expression = _restricted(rule, search.expression)
         carried = cursor.matched if cursor else None
@@ -224,7 +224,7 @@ class Catalog:
         if rule == EVERYTHING:
             return True
         bare = Change(Version(0, 1, record.key, "", None), b'{"properties":{}}', None)
-        truth = Evaluator(bind(rule))(item_frame(bare, record.id))
+        truth = Evaluator(_by_collection(bind(rule)))(item_frame(bare, record.id))
         if truth.true[0]:
             return True
         return record.key in self._summary(rule, revision)
@@ -279,6 +279,19 @@ class Catalog:
             while len(cache) > 256:
                 cache.popitem(last=False)
         return value
+
+
+_UNKNOWN = Equal(Property(""), Number(0))  # no property has an empty name: NULL for every item
+
+
+def _by_collection(rule: Predicate) -> Predicate:
+    """What a rule says of a collection by its id alone: every condition on anything else is unknown."""
+    if isinstance(rule, And | Or):
+        return type(rule)(tuple(_by_collection(arg) for arg in rule.args))
+    if isinstance(rule, Not):
+        return Not(_by_collection(rule.arg))
+    names = {node.name for node in walk(rule) if isinstance(node, Property)}
+    return rule if names <= {"collection"} else _UNKNOWN
 
 
 def _restricted(rule: Rule, expression: Predicate) -> Predicate:

@@ -15,6 +15,7 @@ __all__ = ["MOST_VALUES", "check_sort", "queryable_schemas", "sortable_schemas"]
 
 MOST_VALUES = 50  # a property with more distinct strings gets no enum
 
+_TOP_LEVEL = frozenset(("id", "collection", "geometry"))
 _SCALARS = frozenset(("boolean", "integer", "number", "string", "date", "date-time"))
 
 
@@ -30,7 +31,8 @@ def queryable_schemas(facts: Sequence[PropertyFacts], collections: Sequence[str]
     if not collections:
         del schemas["collection"]["enum"]
     for fact in facts:
-        schemas[fact.name] = {**_schema(fact), **schemas.get(fact.name, {})}
+        if fact.name not in _TOP_LEVEL:  # these names always mean the item's own members
+            schemas[fact.name] = {**_schema(fact), **schemas.get(fact.name, {})}
     for alias, name in ALIASES.items():
         if name in schemas and alias not in schemas:
             schemas[alias] = {**schemas[name], "title": alias, "description": f"another name of {name}"}
@@ -62,7 +64,7 @@ def sortable_schemas(facts: Sequence[PropertyFacts]) -> dict[str, Any]:
 
 
 def _sortable_names(facts: Sequence[PropertyFacts]) -> set[str]:
-    names = {fact.name for fact in facts if fact.kinds & _SCALARS}
+    names = {fact.name for fact in facts if fact.kinds & _SCALARS and fact.name not in _TOP_LEVEL}
     return names | {alias for alias, name in ALIASES.items() if name in names}
 
 

@@ -182,8 +182,8 @@ def _split(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]
     if values.dtype == np.float64:
         return values, np.zeros(len(values), np.int64)
     nearest = values.astype(np.float64)
-    clipped = np.minimum(nearest, np.nextafter(2.0**63, 0))
-    return nearest, values - clipped.astype(np.int64)
+    below = np.minimum(nearest, np.nextafter(2.0**63, 0))  # 2**63 itself is no int64
+    return nearest, values - below.astype(np.int64) - (nearest - below).astype(np.int64)
 
 
 def _compare_string_columns(

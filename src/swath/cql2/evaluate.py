@@ -7,7 +7,6 @@ FALSE. Three-valued logic after Kleene. Meaning: OGC 21-065r2 with the rulings o
 from __future__ import annotations
 
 import math
-import operator
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,6 +92,7 @@ class Evaluator:
 
     def evaluate(self, node: Predicate, frame: Frame, where: Mask | None) -> Truth:
         """`where` marks the rows that matter; answers for others may be anything."""
+        self.checkpoint()
         return _TABLE[type(node)](self, node, frame, where)
 
     # -- logic --------------------------------------------------------------------------------
@@ -215,16 +215,13 @@ class Evaluator:
         texts = [item for item in node.items if isinstance(item, Text)]
         if texts and column.strings is not None:
             self._contain_texts(column.strings, texts, truth)
-        for item in node.items:
-            if isinstance(item, Boolean | DateLiteral | Timestamp):
-                self._add_equal(column, item, truth)
+        booleans = {item.value for item in node.items if isinstance(item, Boolean)}
+        if booleans and column.booleans is not None:
+            decide(truth, column.booleans.rows, np.isin(column.booleans.values, list(booleans)))
+        spans = [span for item in node.items if (span := _instant_span(item)) is not None]
+        if spans and column.strings is not None:
+            _contain_instants(column.strings, spans, truth, every=True)
         return truth
-
-    def _add_equal(self, column: Column, item: Value, truth: Truth) -> None:
-        one = nothing(len(truth.true))
-        self._compare(ast.Equal, column, item, one)
-        truth.true[:] |= one.true
-        truth.unknown[:] &= one.unknown
 
     @staticmethod
     def _contain_numbers(column: Column, numbers: Sequence[int | float], truth: Truth) -> None:
@@ -245,13 +242,9 @@ class Evaluator:
                 chosen[code] = True
         plain = ~strings.temporal
         if strings.temporal.any():
-            readable = [text for text in texts if parse_temporal(text.value) is not None]
-            for text in readable:
-                one = nothing(len(truth.true))
-                compare_instants(operator.eq, strings, parse_temporal(text.value) or (0, 0), one, every=False)
-                truth.true[:] |= one.true
-                truth.unknown[:] &= one.unknown
-            if len(readable) < len(texts):  # the rest can only be equal as text
+            spans = [span for text in texts if (span := parse_temporal(text.value)) is not None]
+            _contain_instants(strings, spans, truth, every=False)
+            if len(spans) < len(texts):  # the rest can only be equal as text
                 plain = np.ones(len(plain), np.bool_)
         rows = strings.rows[plain]
         hits = chosen[strings.codes[plain]]
@@ -454,6 +447,25 @@ _SPATIAL: dict[type[Spatial], _Relation] = {
     ast.SCrosses: _Relation(shapely.crosses, ast.SCrosses),
     ast.SOverlaps: _Relation(shapely.overlaps, ast.SOverlaps),
 }
+
+
+def _instant_span(item: Value) -> tuple[int, int] | None:
+    if isinstance(item, DateLiteral):
+        return item.start, item.start + DAY - 1
+    return (item.instant, item.instant) if isinstance(item, Timestamp) else None
+
+
+def _contain_instants(strings: Strings, spans: list[tuple[int, int]], truth: Truth, *, every: bool) -> None:
+    """Which instants lie in any of the spans: by two searches, however many there are."""
+    readable, first, last = strings.dictionary.spans()
+    chosen = readable[strings.codes] if every else strings.temporal & readable[strings.codes]
+    codes, rows = strings.codes[chosen], strings.rows[chosen]
+    starts, ends = np.sort([span[0] for span in spans]), np.sort([span[1] for span in spans])
+    # A span meets [a, b] if it starts by b and does not end before a.
+    started = np.searchsorted(starts, last[codes], side="right")
+    over = np.searchsorted(ends, first[codes], side="left")
+    truth.true[rows] |= started > over
+    truth.unknown[rows] = False
 
 
 def _shape(node: Value) -> Any:

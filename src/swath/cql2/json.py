@@ -23,6 +23,7 @@ _OPERATORS = {name.lower(): name for name in build.NAMES}
 class _Reader:
     def __init__(self) -> None:
         self.nodes = 0
+        self.members = 0
 
     def node(self, value: Any, at: str, depth: int) -> Node:
         self.nodes += 1
@@ -92,7 +93,10 @@ class _Reader:
                 args = [args[0], [args[1]]]
             if len(args[1]) > LIMITS.list_members:
                 raise InvalidFilter(f"the list has more than {LIMITS.list_members:,} members", f"{where}/1")
-            before = self.nodes  # a list has a cap of its own, checked above
+            self.members += len(args[1])
+            if self.members > LIMITS.list_members:
+                raise InvalidFilter(f"the lists have more than {LIMITS.list_members:,} members", f"{where}/1")
+            before = self.nodes  # members have a cap of their own
             listed = []
             for number, part in enumerate(args[1]):
                 self.nodes = before

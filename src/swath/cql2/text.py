@@ -86,6 +86,7 @@ class _Reader:
     position: int = 0
     depth: int = 0
     nodes: int = 0
+    members: int = 0
 
     # -- tokens -------------------------------------------------------------------------------
 
@@ -118,7 +119,11 @@ class _Reader:
 
     def push(self, node: Node, at: int) -> None:
         """Put a part on the stack and count it; members of a list have a cap of their own."""
-        if not (self.operators and self.operators[-1].name == "IN"):
+        if self.operators and self.operators[-1].name == "IN":
+            self.members += 1
+            if self.members > LIMITS.list_members:
+                raise InvalidFilter(f"the lists have more than {LIMITS.list_members:,} members", at)
+        else:
             self.nodes += 1
             if self.nodes > LIMITS.filter_nodes:
                 raise InvalidFilter(f"the filter has more than {LIMITS.filter_nodes:,} parts", at)

@@ -17,7 +17,9 @@ __all__ = ["Address", "address_of", "json_links", "link", "segment"]
 
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
-_FORWARDED = re.compile(r"""\s*([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;,\s"]*))\s*(?:;|$)""")
+_FORWARDED = re.compile(r"""\s*([A-Za-z-]+)=(?:"([^"]*)"|([^\s"]*))\s*""")
+_FORWARDING = ("forwarded", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-prefix")
+_LONGEST_HEADER = 2_048
 
 GEOJSON = "application/geo+json"
 JSON = "application/json"
@@ -91,9 +93,11 @@ def _is_trusted(client: tuple[str, int] | None, trusted: tuple[IPv4Network | IPv
 
 def _forwarded(headers: dict[str, str], scheme: str, host: str, prefix: str) -> tuple[str, str, str]:
     port = ""
+    if any(len(headers.get(name, "")) > _LONGEST_HEADER for name in _FORWARDING):
+        raise InvalidRequest(f"a forwarding header is longer than {_LONGEST_HEADER} bytes")
     if "forwarded" in headers:
-        nearest = headers["forwarded"].rsplit(",", 1)[-1]
-        pairs = {name.lower(): (quoted or plain) for name, quoted, plain in _FORWARDED.findall(nearest)}
+        found = [_FORWARDED.fullmatch(part) for part in headers["forwarded"].rsplit(",", 1)[-1].split(";")]
+        pairs = {match[1].lower(): match[2] or match[3] or "" for match in found if match}
         scheme, host = pairs.get("proto", scheme).lower(), pairs.get("host", host)
     else:
         scheme = _last(headers, "x-forwarded-proto", scheme).lower()

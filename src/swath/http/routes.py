@@ -268,9 +268,9 @@ ITEM_PARAMETERS = tuple(name for name in SEARCH_PARAMETERS if name not in ("ids"
 _PAGE = {200: (GEOJSON, "itemCollection")}
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/", landing, "getLandingPage", "The root catalogue", answers={200: (JSON, "catalog")}),
+    Route("GET", "/", landing, "getLandingPage", "The root catalogue", answers={200: (JSON, "catalog")}, lane="loop"),
     Route("GET", "/conformance", conformance, "getConformance", "What this API conforms to",
-          answers={200: (JSON, "conformance")}),
+          answers={200: (JSON, "conformance")}, lane="loop"),
     Route("GET", "/collections", collections, "getCollections", "All collections", ("limit", "token"),
           answers={200: (JSON, "collections")}, faults=(400, 410, 503)),
     Route("GET", "/collections/{collection}", collection, "getCollection", "One collection", ("collection",),
@@ -306,5 +306,5 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/health/ready", ready, "getReady", "Whether the catalogue can be read and searched",
           answers={200: (JSON, "object")}, faults=(400,), tag="Service", lane="side"),
     Route("GET", "/limits", limits, "getLimits", "Every cap of this server", answers={200: (JSON, "limits")},
-          tag="Service"),
+          tag="Service", lane="loop"),
 )  # fmt: skip

@@ -7,12 +7,14 @@ without parsing the document again.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 import struct
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -104,30 +106,51 @@ class CollectionDocument:
 
 
 def decode(raw: bytes, what: str) -> Any:
-    """JSON bytes as Python values. InvalidDocument for malformed text, duplicate keys and bad strings."""
+    """JSON bytes as Python values. InvalidDocument for malformed text, deep nesting, duplicate keys, bad strings."""
+    return _decode(raw, what)[0]
+
+
+def _decode(raw: bytes, what: str) -> tuple[Any, bytes]:
+    """The values, and the text without its insignificant white space."""
     try:
         value = msgspec.json.decode(raw)
+        compact = msgspec.json.format(raw, indent=-1)
     except RecursionError:
         raise InvalidDocument(f"the {what} is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidDocument(f"the {what} is not JSON: {error}") from None
-    _refuse_duplicate_keys(raw, value)
-    return value
+    if _depth(compact) > LIMITS.json_depth:
+        raise InvalidDocument(f"the {what} is nested deeper than {LIMITS.json_depth} levels")
+    _refuse_duplicate_keys(compact, value)
+    return value, compact
 
 
-def _refuse_duplicate_keys(raw: bytes, value: Any) -> None:
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = {0x5B: 1, 0x7B: 1, 0x5D: -1, 0x7D: -1}
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+def _depth(compact: bytes) -> int:
+    """How deeply a JSON text is nested."""
+    deepest = max(accumulate(map(_STEPS.__getitem__, compact.translate(None, _NOT_BRACKETS))), default=0)
+    if deepest <= LIMITS.json_depth:
+        return deepest
+    # Brackets within strings have been counted too: look again without them.
+    bare = _STRING.sub(b"", compact).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, bare)), default=0)
+
+
+def _refuse_duplicate_keys(compact: bytes, value: Any) -> None:
     """JSON decoders keep the last of two equal keys; what the first said would be lost (RFC 8259, section 4).
 
     Printing the decoded value drops duplicates, so the number of `":` in both texts tells, unless an
     escape hides one. Only then are the keys read one by one.
     """
-    if b"\\u" not in raw:
-        compact = raw if b'" :' not in raw else msgspec.json.format(raw, indent=-1)
-        if compact.count(b'":') == msgspec.json.encode(value).count(b'":'):
-            return
-    for pairs in _objects(raw):
+    if b"\\u" not in compact and compact.count(b'":') == msgspec.json.encode(value).count(b'":'):
+        return
+    for keys in _objects(compact):
         seen: set[str] = set()
-        for key in pairs:
+        for key in keys:
             if key in seen:
                 raise InvalidDocument(f"the member {key!r} stands twice in one object")
             seen.add(key)
@@ -135,15 +158,13 @@ def _refuse_duplicate_keys(raw: bytes, value: Any) -> None:
 
 def _objects(raw: bytes) -> list[list[str]]:
     """The keys of every object in the text, duplicates included."""
-    import json  # only on this path, which is rare
-
     found: list[list[str]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found.append([key for key, _ in pairs])
         return dict(pairs)
 
-    json.loads(raw, object_pairs_hook=keep)
+    json.loads(raw, object_pairs_hook=keep, parse_int=float)  # an integer of 5,000 digits is no fault here
     return found
 
 
@@ -224,8 +245,7 @@ def absolute_hrefs(raw: bytes, base: str) -> bytes:
 
     InvalidDocument when it is not JSON. Everything else stays as it is spelled.
     """
-    decode(raw, "document")
-    body = msgspec.json.format(raw, indent=-1)
+    _, body = _decode(raw, "document")
     if not body.startswith(b"{"):
         return raw
     spans = members(body)
@@ -254,14 +274,14 @@ def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | C
     """
     if len(raw) > LIMITS.item_bytes:
         raise InvalidDocument(f"the document is larger than {LIMITS.item_bytes:,} bytes")
-    content = decode(raw, "document")
+    content, body = _decode(raw, "document")
     if not isinstance(content, dict):
         raise InvalidDocument("a STAC document is a JSON object")
     kind = content.get("type")
     if kind == "Feature":
-        return _item(raw, content, collection)
+        return _item(body, content, collection)
     if kind == "Collection" or (kind is None and "extent" in content):
-        return _collection(raw, content)
+        return _collection(body, content)
     raise InvalidDocument(f"neither an Item nor a Collection: type is {kind!r}"[:200], "/type")
 
 
@@ -281,9 +301,8 @@ def read_collection(raw: bytes) -> CollectionDocument:
     return document
 
 
-def _item(raw: bytes, content: dict[str, Any], collection: str | None) -> ItemDocument:
+def _item(body: bytes, content: dict[str, Any], collection: str | None) -> ItemDocument:
     item_id = check_id(content.get("id"))
-    body = msgspec.json.format(raw, indent=-1)
     if content.get("collection") is None:
         if collection is None:
             raise InvalidDocument("the item names no collection; name one with --collection", "/collection")
@@ -357,25 +376,22 @@ def _check_time(properties: dict[str, Any]) -> None:
         value = properties.get(name)
         if value is not None and (not isinstance(value, str) or parse_temporal(value) is None):
             raise InvalidDocument(f"{value!r} is not an RFC 3339 date-time", f"/properties/{name}")
-    if properties.get("datetime") is not None:
-        return
     start, end = properties.get("start_datetime"), properties.get("end_datetime")
-    if start is None or end is None:
+    if properties.get("datetime") is None and (start is None or end is None):
         raise InvalidDocument(
             "an item has a `datetime`, or a null one with both `start_datetime` and `end_datetime`",
             "/properties/datetime",
         )
-    first, last = parse_temporal(start), parse_temporal(end)
+    first, last = parse_temporal(start or ""), parse_temporal(end or "")
     if first and last and first[0] > last[1]:
         raise InvalidDocument("`start_datetime` is after `end_datetime`", "/properties/start_datetime")
 
 
-def _collection(raw: bytes, content: dict[str, Any]) -> CollectionDocument:
+def _collection(body: bytes, content: dict[str, Any]) -> CollectionDocument:
     collection_id = check_id(content.get("id"))
     for name, kind in (("extent", dict), ("summaries", dict), ("assets", dict), ("providers", list)):
         if not isinstance(content.get(name, kind()), kind):
             raise InvalidDocument(f"{name} is an {'object' if kind is dict else 'array'}", f"/{name}")
-    body = msgspec.json.format(raw, indent=-1)
     links = _checked_links(content)
     return CollectionDocument(
         collection_id, body, _link_spans(body, members(body), links, OWN_COLLECTION_LINKS), content

@@ -14,8 +14,10 @@ from typing import Any
 
 import antimeridian
 import msgspec
+import numpy as np
 import shapely
 import shapely.affinity
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 __all__ = ["BBox", "FootprintError", "check_shape", "footprint", "parse_bbox", "read_geometry"]
@@ -180,15 +182,48 @@ def footprint(value: object, bbox: object, most_vertices: int) -> tuple[BaseGeom
         raise FootprintError("a latitude is not between -90 and 90")
     if west < -540 or east > 540:
         raise FootprintError("a longitude is not between -180 and 180, nor one turn beyond")
-    crosses = _runs_west(bbox) and shape.geom_type in ("Polygon", "MultiPolygon") and east - west > 180
+    if _is_tangled(shape):
+        raise FootprintError("the outline crosses itself so often that no area can be told; simplify it")
+    crosses = _runs_west(bbox) and east - west > 180
     changed = crosses or west < -180 or east > 180
     if changed:
-        shape = _cut(shape)
+        shape = _cut(shape, crosses=crosses)
     if shape.is_valid:
         return shape, changed, None
     reason = shapely.is_valid_reason(shape)
     repaired = shapely.make_valid(shape, method="structure")
     return repaired, True, f"the footprint is not valid ({reason}); searches use a repaired copy"
+
+
+_SIMPLE_VERTICES = 100
+_OVERLAPS_PER_VERTEX = 50
+
+
+def _is_tangled(shape: BaseGeometry) -> bool:
+    """Whether repairing an outline could take longer than anybody waits: by how many of its edges' boxes overlap.
+
+    A coastline has a few overlaps an edge, a scribble as many as edges. 2,000 vertices of the latter take
+    GEOS 43 s and 2.7 GB. Counted some edges at a time, so that counting itself is bounded.
+    """
+    total = shapely.get_num_coordinates(shape)
+    if total <= _SIMPLE_VERTICES or shape.geom_type not in ("Polygon", "MultiPolygon"):
+        return False
+    rings = shapely.get_rings(shapely.get_parts(shape))
+    edges = np.concatenate([_boxes_of_edges(shapely.get_coordinates(ring)) for ring in rings])
+    tree = shapely.STRtree(edges)
+    step = max(1, 1_000_000 // len(edges))
+    found = 0
+    for start in range(0, len(edges), step):
+        found += tree.query(edges[start : start + step]).shape[1]
+        if found > _OVERLAPS_PER_VERTEX * total:
+            return True
+    return False
+
+
+def _boxes_of_edges(coordinates: NDArray[np.float64]) -> NDArray[np.object_]:
+    low, high = np.minimum(coordinates[:-1], coordinates[1:]), np.maximum(coordinates[:-1], coordinates[1:])
+    boxes: NDArray[np.object_] = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
+    return boxes
 
 
 def _runs_west(bbox: object) -> bool:
@@ -199,8 +234,14 @@ def _runs_west(bbox: object) -> bool:
     return isinstance(west, int | float) and isinstance(east, int | float) and west > east
 
 
-def _cut(shape: BaseGeometry) -> BaseGeometry:
-    """The shape with its parts beyond ±180 moved round, so that it lies within [-180, 180]."""
+def _cut(shape: BaseGeometry, *, crosses: bool) -> BaseGeometry:
+    """The shape with its parts beyond ±180 moved round, so that it lies within [-180, 180].
+
+    `crosses`: it goes across the antimeridian although its longitudes do not say so.
+    """
+    if shape.geom_type == "GeometryCollection":
+        parts = [_cut(part, crosses=crosses and _is_wide(part)) for part in shapely.get_parts(shape)]
+        return shapely.GeometryCollection(parts)
     if shape.geom_type in ("Polygon", "MultiPolygon"):
         try:
             with warnings.catch_warnings():
@@ -212,6 +253,8 @@ def _cut(shape: BaseGeometry) -> BaseGeometry:
             return shapely.force_2d(shapely.geometry.shape(fixed))
         except (ValueError, shapely.errors.GEOSException):
             pass  # fall through to the plain cut, which takes any shape
+    if crosses:  # what lies west of Greenwich is one turn further on
+        shape = shapely.transform(shape, lambda xy: np.where(xy < [0, -np.inf], xy + [360, 0], xy))
     parts = []
     for turn in (-360.0, 0.0, 360.0):
         window = shapely.box(-180 - turn, -90, 180 - turn, 90)
@@ -219,3 +262,8 @@ def _cut(shape: BaseGeometry) -> BaseGeometry:
         if not part.is_empty:
             parts.append(shapely.affinity.translate(part, xoff=turn))
     return shapely.union_all(parts) if parts else shape
+
+
+def _is_wide(shape: BaseGeometry) -> bool:
+    west, _, east, _ = shape.bounds
+    return bool(east - west > 180)

@@ -50,6 +50,8 @@ class TailFrame:
         if name == "collection":
             keys = self._tail.collection.view()[self._start : self._stop]
             return Column(strings=Strings(self._all(), self._names.codes[keys], self._names.table, plain))
+        if name == "geometry":  # the item's own: see `footprints`
+            return Column()
         name = resolve_alias(name, self._tail.columns.__contains__)
         data = self._tail.columns.get(name)
         if data is None:

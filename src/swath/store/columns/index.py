@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from swath.cql2.frame import Column
 from swath.errors import Unavailable
 from swath.limits import LIMITS
 from swath.search import SortKey
-from swath.store.base import Change, Hit, Ledger, Operation, PropertyFacts, Selection, Summary
+from swath.store.base import Change, Fact, Hit, Ledger, Operation, PropertyFacts, Selection, Summary
 from swath.store.columns.frame import CollectionNames, TailFrame
 from swath.store.columns.order import Order
 from swath.store.columns.tail import ALIVE, Tail
@@ -29,67 +30,88 @@ _TEMPORAL = frozenset(("date", "date-time"))
 _STRINGS = _TEMPORAL | {"string"}
 
 
+@dataclass(slots=True)
+class _State:
+    """All that the index knows. Replaced as a whole when it starts over; otherwise it only grows, and its
+    dictionaries are replaced, never changed, so that a search holds on to what it began with."""
+
+    tail: Tail = field(default_factory=Tail)
+    names: dict[int, str] = field(default_factory=dict)
+    collection_died: dict[int, int] = field(default_factory=dict)
+    kinds: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
+    revision: int = 0
+
+    def temporal_at(self, revision: int) -> Callable[[str], NDArray[np.int64]]:
+        """Collections in which a name held nothing but instants, as known at the revision."""
+        kinds = self.kinds
+
+        @cache
+        def lookup(name: str) -> NDArray[np.int64]:
+            known: dict[int, set[str]] = {}
+            for fact in kinds.get(name, ()):
+                if fact.revision <= revision and fact.kind in _STRINGS:
+                    known.setdefault(fact.collection, set()).add(fact.kind)
+            return np.array([key for key, found in known.items() if found <= _TEMPORAL], np.int64)
+
+        return lookup
+
+
 class ColumnIndex:
     """Answers searches over one ledger. Any thread may search; one at a time pulls."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
-        self._revision = 0
-        self._start_over()
-
-    def _start_over(self) -> None:
-        self._tail = Tail()
-        self._names: dict[int, str] = {}
-        self._collection_died: dict[int, int] = {}
-        self._kinds: dict[str, dict[int, dict[str, int]]] = {}
-        self._facts_seen = 0
-        self._revision = 0
+        self._state = _State()
 
     @property
     def indexed_revision(self) -> int:
-        return self._revision
+        return self._state.revision
 
     # -- following the ledger -----------------------------------------------------------------
 
     def refresh(self) -> int:
         """Pull what was committed since the last time. Cheap when nothing was."""
-        if self._ledger.head() == self._revision:
-            return self._revision
+        if self._ledger.head() == self._state.revision:
+            return self._state.revision
         with self._lock:
             head = self._ledger.head()
-            if head > self._revision:
+            if head > self._state.revision:
                 if self._mostly_dead():
-                    self._start_over()
-                self._pull(head)
-            return self._revision
+                    fresh = _State()  # searches go on in the old one until this is complete
+                    self._pull(fresh, head)
+                    self._state = fresh
+                else:
+                    self._pull(self._state, head)
+            return self._state.revision
 
-    def _pull(self, head: int) -> None:
+    def _pull(self, state: _State, head: int) -> None:
         """Facts before rows: a reader at the new revision needs both, at an older one neither."""
-        for key, name, kind, revision in self._ledger.facts(head):
-            if revision > self._facts_seen:
-                self._kinds.setdefault(name, {}).setdefault(key, {}).setdefault(kind, revision)
-        self._facts_seen = head
-        ended_by = self._ledger.horizon(LIMITS.cursor_lifetime_seconds) if self._revision == 0 else 0
+        kinds = dict(state.kinds)
+        for fact in self._ledger.facts(head):
+            if fact.revision > state.revision:
+                kinds[fact.name] = (*kinds.get(fact.name, ()), fact)
+        state.kinds = kinds
+        ended_by = self._ledger.horizon(LIMITS.cursor_lifetime_seconds) if state.revision == 0 else 0
         chunk: list[Change] = []
-        for change in self._ledger.changes(self._revision, head, ended_by):
+        for change in self._ledger.changes(state.revision, head, ended_by):
             version = change.version
             if version.operation == Operation.PUT_COLLECTION:
-                self._names = {**self._names, version.collection: version.id}
+                state.names = {**state.names, version.collection: version.id}
             elif version.operation == Operation.DELETE_COLLECTION:
-                self._collection_died = {**self._collection_died, version.collection: version.seq}
+                state.collection_died = {**state.collection_died, version.collection: version.seq}
             else:
                 chunk.append(change)
                 if len(chunk) >= _PULL_ROWS:
-                    self._tail.append(chunk)
+                    state.tail.append(chunk)
                     chunk = []
         if chunk:
-            self._tail.append(chunk)
-        self._revision = head
+            state.tail.append(chunk)
+        state.revision = head
 
     def _mostly_dead(self) -> bool:
         """Whether most rows ended before any cursor that is still alive: then it is time to start over."""
-        died = self._tail.died.view()
+        died = self._state.tail.died.view()
         if len(died) < 20_000 or np.count_nonzero(died != ALIVE) * 2 < len(died):
             return False
         horizon = self._ledger.horizon(LIMITS.cursor_lifetime_seconds)
@@ -97,28 +119,15 @@ class ColumnIndex:
 
     # -- blocks -------------------------------------------------------------------------------
 
-    def _temporal_at(self, revision: int) -> Callable[[str], NDArray[np.int64]]:
-        """Collections in which a name held nothing but instants, as known at the revision."""
-
-        @cache
-        def lookup(name: str) -> NDArray[np.int64]:
-            keys = []
-            for key, kinds in self._kinds.get(name, {}).items():
-                known = {kind for kind, since in list(kinds.items()) if since <= revision} & _STRINGS
-                if known and known <= _TEMPORAL:
-                    keys.append(key)
-            return np.array(keys, np.int64)
-
-        return lookup
-
+    @staticmethod
     def _selected(
-        self, expression: Predicate, revision: int, checkpoint: Callable[[], None]
+        state: _State, expression: Predicate, revision: int, checkpoint: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[TailFrame, int, NDArray[np.int64]]]:
         """Blocks, newest first, with the number of their first row and the rows that the expression selects."""
-        tail, names = self._tail, CollectionNames(self._names)
-        temporal = self._temporal_at(revision)
+        tail, names = state.tail, CollectionNames(state.names)
+        temporal = state.temporal_at(revision)
         evaluator = Evaluator(expression, checkpoint)
-        gone = [key for key, seq in self._collection_died.items() if seq <= revision]
+        gone = [key for key, seq in state.collection_died.items() if seq <= revision]
         for start, stop in tail.blocks():
             checkpoint()
             frame = TailFrame(tail, start, stop, names, temporal)
@@ -145,11 +154,12 @@ class ColumnIndex:
         count: bool = False,
         count_seconds: float | None = None,  # noqa: ARG002 - every row is looked at anyway
     ) -> Selection:
-        tail = self._tail
-        found = [start + rows for _, start, rows in self._selected(expression, revision, _deadline(deadline))]
+        state = self._state
+        tail = state.tail
+        found = [start + rows for _, start, rows in self._selected(state, expression, revision, _deadline(deadline))]
         rows = np.concatenate(found) if found else np.empty(0, np.int64)
         matched = len(rows) if count else None
-        whole = TailFrame(tail, 0, tail.rows, CollectionNames(self._names), self._temporal_at(revision))
+        whole = TailFrame(tail, 0, tail.rows, CollectionNames(state.names), state.temporal_at(revision))
         if not len(rows):
             return Selection((), False, matched)
         order = Order(tail, whole, sort, backward=backward)
@@ -162,15 +172,17 @@ class ColumnIndex:
         return Selection(tuple(reversed(hits)) if backward else tuple(hits), more, matched)
 
     def scan(self, expression: Predicate, *, revision: int) -> Iterable[int]:
-        tail = self._tail
-        found = [start + rows for _, start, rows in self._selected(expression, revision, lambda: None)]
+        state = self._state
+        tail = state.tail
+        found = [start + rows for _, start, rows in self._selected(state, expression, revision)]
         seqs = tail.seq.view()
         for rows in reversed(found):
             yield from (int(seq) for seq in seqs[rows])
 
     def summaries(self, expression: Predicate, *, revision: int) -> dict[int, Summary]:
-        tail = self._tail
-        found = [start + rows for _, start, rows in self._selected(expression, revision, lambda: None)]
+        state = self._state
+        tail = state.tail
+        found = [start + rows for _, start, rows in self._selected(state, expression, revision)]
         rows = np.concatenate(found) if found else np.empty(0, np.int64)
         keys = tail.collection.view()[rows]
         order = np.argsort(keys, kind="stable")
@@ -192,8 +204,9 @@ class ColumnIndex:
 
     def properties(self, expression: Predicate, *, revision: int, most_values: int) -> tuple[PropertyFacts, ...]:
         gathered: dict[str, _Gathered] = {}
-        names = list(self._tail.columns)
-        for frame, _, rows in self._selected(expression, revision, lambda: None):
+        state = self._state
+        names = list(state.tail.columns)
+        for frame, _, rows in self._selected(state, expression, revision):
             chosen = np.zeros(frame.size, np.bool_)
             chosen[rows] = True
             if len(rows):

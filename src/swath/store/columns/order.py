@@ -100,8 +100,10 @@ class Order:
                 parts.append(None)
             elif kind == _STRING:
                 parts.append((kind, key.sorted_strings[int(key.value[0])]))
-            elif kind == _NUMBER and key.rest[0] == 0 and not float(key.value[0]).is_integer():
-                parts.append((kind, float(key.value[0])))
+            elif kind == _NUMBER and not (float(key.value[0]).is_integer() and abs(key.value[0]) < 2.0**63):
+                # Of integers, only those at the very top of int64 round up to 2**63.
+                whole = int(key.value[0]) + int(key.rest[0])
+                parts.append((kind, whole if key.rest[0] else float(key.value[0])))
             else:
                 parts.append((kind, int(key.value[0]) + int(key.rest[0])))
         return (*parts, *self.identity(row))
@@ -211,4 +213,5 @@ def _pick(held: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.
 def _exact(key: _Key, at: NDArray[np.int64], values: NDArray[np.int64], kind: int) -> None:
     nearest = values.astype(np.float64)
     key.kind[at], key.value[at] = kind, nearest
-    key.rest[at] = values - np.minimum(nearest, np.nextafter(2.0**63, 0)).astype(np.int64)
+    below = np.minimum(nearest, np.nextafter(2.0**63, 0))  # 2**63 itself is no int64
+    key.rest[at] = values - below.astype(np.int64) - (nearest - below).astype(np.int64)

@@ -155,12 +155,21 @@ def _open(folder: Path, flags: int) -> apsw.Connection:
     if not file.is_file():
         raise CatalogUnusable(f"there is no catalogue in {folder}; make one with: swath load {folder} SOURCE")
     _refuse_network(folder)
+    name = str(file)
+    if flags & apsw.SQLITE_OPEN_READONLY and not os.access(folder, os.W_OK) and not _is_open(file):
+        # Nobody writes: without the right to make the files of the log, read the database as it lies.
+        name, flags = f"{file.resolve().as_uri()}?immutable=1", flags | apsw.SQLITE_OPEN_URI
     try:
-        connection = apsw.Connection(str(file), flags=flags)
-    except apsw.CantOpenError as error:
-        raise CatalogUnusable(f"cannot open {file}: {error}") from None
-    connection.set_busy_timeout(10_000)
-    return _checked(connection, folder)
+        connection = apsw.Connection(name, flags=flags)
+        connection.set_busy_timeout(10_000)
+        return _checked(connection, folder)
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError) as error:
+        raise CatalogUnusable(f"cannot open {file}: {error}; you need the right to write to {folder}") from None
+
+
+def _is_open(file: Path) -> bool:
+    """Whether the log's files are there: some process has the database open, or died with it open."""
+    return file.with_name(f"{file.name}-wal").exists()
 
 
 def open_readonly(folder: Path) -> apsw.Connection:

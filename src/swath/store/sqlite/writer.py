@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import threading
@@ -20,6 +21,8 @@ from swath.store.sqlite.codec import SAMPLE_BYTES, Codec, step_due, train
 from swath.store.sqlite.schema import one, rows
 
 __all__ = ["Writer", "dictionaries"]
+
+log = logging.getLogger("swath.store")
 
 _CHECKPOINT_PAGES = 32_000_000 // 8192
 _CHECKPOINT_PATIENCE = 50  # ms
@@ -48,6 +51,13 @@ class _Batch:
     keys: dict[str, int | None] = field(default_factory=dict)
     facts: dict[tuple[int, str, str], int] = field(default_factory=dict)
     grown: dict[int, list[int]] = field(default_factory=dict)
+    touched: set[int] = field(default_factory=set)  # collections that have grown, for training
+
+    def forget(self, seq: int, total: int, touched: set[int]) -> None:
+        """Back to where a request began."""
+        self.seq, self.sum, self.touched = seq, total, touched
+        for kept in (self.versions, self.bodies, self.live, self.keys, self.facts, self.grown):
+            kept.clear()
 
 
 def dictionaries(connection: apsw.Connection) -> list[tuple[int, str, int, int]]:
@@ -102,18 +112,20 @@ class Writer:
     def _lead(self) -> None:
         with self._queue_lock:
             waiting, self._queue = self._queue, []
+        # One commit has one actor: take those of the first, in order.
+        group = [request for request in waiting if request.actor == waiting[0].actor]
         done: list[_Request] = []
         try:
             self._begin()
             try:
                 started = time.monotonic()
                 batch = _Batch(self._revision)
-                for request in waiting:
+                for request in group:
                     if done and time.monotonic() - started > _GROUP_SECONDS:
                         break
                     self._attempt(request, batch)
                     done.append(request)
-                self._finish(batch, done[0].actor)
+                self._finish(batch, waiting[0].actor)
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -129,11 +141,16 @@ class Writer:
         for request in done:
             request.done = True
         with self._queue_lock:
-            self._queue = waiting[len(done) :] + self._queue
+            self._queue = [request for request in waiting if not request.done] + self._queue
         self._revision = batch.seq
         if self._wal_pages > _CHECKPOINT_PAGES:
             self._checkpoint()
-        self._train_due(batch)
+        try:
+            self._train_due(batch)
+        except Exception:  # the writes are safe; the next ones try to train again
+            log.warning("training a dictionary failed", exc_info=True)
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     # -- one transaction ----------------------------------------------------------------------
 
@@ -155,7 +172,21 @@ class Writer:
             self._revision = revision
 
     def _attempt(self, request: _Request, batch: _Batch) -> None:
-        """One request's writes. It decides from the database and the batch only; it cannot half fail."""
+        """One request's writes in a savepoint: if it fails, it alone is undone, and told so."""
+        seq, total, grown = batch.seq, batch.sum, set(batch.touched)
+        self._connection.execute("SAVEPOINT request")
+        try:
+            self._apply(request, batch)
+            self._flush(batch)
+        except Exception as error:
+            self._connection.execute("ROLLBACK TO request")
+            batch.forget(seq, total, grown)
+            self._facts.clear()
+            request.outcomes.clear()
+            request.error = error
+        self._connection.execute("RELEASE request")
+
+    def _apply(self, request: _Request, batch: _Batch) -> None:
         for write in request.writes:
             if isinstance(write, Removal):
                 outcome = self._remove(write, batch)
@@ -282,6 +313,7 @@ class Writer:
             "UPDATE incarnation SET items = items + ?, bytes = bytes + ? WHERE key = ?",
             [(items, size, key) for key, (items, size) in batch.grown.items()],
         )
+        batch.touched |= batch.grown.keys()
         batch.versions.clear()
         batch.bodies.clear()
         batch.live.clear()
@@ -289,10 +321,6 @@ class Writer:
         batch.grown.clear()
 
     def _finish(self, batch: _Batch, actor: str) -> None:
-        grown = set(batch.grown)
-        self._flush(batch)
-        for key in grown:
-            batch.grown[key] = [0, 0]  # who grew, for training
         if batch.seq == self._revision:
             return
         last = one(self._connection, "SELECT at FROM head")
@@ -322,7 +350,7 @@ class Writer:
 
     def _train_due(self, batch: _Batch) -> None:
         """Train a dictionary for each collection that has grown past its next step."""
-        for key in batch.grown:
+        for key in batch.touched:
             sql = "SELECT id, items, bytes FROM incarnation WHERE key = ?"
             collection_id, items, size = one(self._connection, sql, (key,))
             due = step_due(items, size)
