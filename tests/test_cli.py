@@ -8,6 +8,7 @@ import pty
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -357,3 +358,68 @@ def test_a_demo_can_be_started_again(demo: Server, tmp_path: Path, serve: Any) -
     assert second.get("/health/ready").json()["revision"] == 133 + 11
     shutil.rmtree(tmp_path / "d")
     assert demo.get("/").json()["title"] == "Swath demo"
+
+
+def test_a_broken_first_line_does_not_spoil_the_others(tmp_path: Path) -> None:
+    for name, first in (("junk", "junk"), ("cut", '{"type":"Feature","id":"x"'), ("blank", "\n\nnot json")):
+        source = tmp_path / f"{name}.ndjson"
+        source.write_text("\n".join([first, *(json.dumps(make_item(i)) for i in "abc")]))
+        done = run_swath("load", tmp_path / name, source)
+        assert done.returncode == 3
+        assert ids(tmp_path / name) == ["a", "b", "c"]
+        assert f"refused {source}:{1 + first.count(chr(10))}:" in done.stderr
+
+
+def test_what_cannot_be_read_is_reported_and_the_rest_is_kept(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.ndjson", make_item("a"), make_item("b"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and then nothing of the kind")
+    done = run_swath("load", tmp_path / "c", good, tmp_path / "empty", tmp_path / "bad.parquet")
+    assert done.returncode == 3
+    assert "holds no file that ends in .json" in done.stderr
+    assert "bad.parquet:0: it cannot be read as STAC GeoParquet" in done.stderr
+    assert "fault of Swath" not in done.stderr
+    assert ids(tmp_path / "c") == ["a", "b"]
+
+
+def test_a_large_text_that_is_cut_or_holds_other_things_says_so(tmp_path: Path) -> None:
+    page = {"type": "FeatureCollection", "features": [make_item(f"{n:04d}", text="x" * 900) for n in range(2_000)]}
+    text = json.dumps(page, indent=1)
+    (tmp_path / "cut.json").write_text(text[: len(text) * 2 // 3])
+    cut = run_swath("load", tmp_path / "c", tmp_path / "cut.json")
+    assert cut.returncode == 3
+    assert "the text ends in the middle" in cut.stderr
+    assert 1_000 < len(ids(tmp_path / "c")) < 1_500
+    odd = {"features": [1, "x", None, make_item("a"), [make_item("b")], make_item("c")], "type": "FeatureCollection"}
+    (tmp_path / "odd.json").write_text(json.dumps(odd))
+    done = run_swath("load", tmp_path / "d", tmp_path / "odd.json", "--json")
+    report = json.loads(done.stdout)
+    assert (report["created"], len(report["refused"])) == (2, 4)
+
+
+def test_a_string_of_escaped_quotes_is_read_in_linear_time(tmp_path: Path) -> None:
+    page = {"features": [make_item("a", text='"' * 3_000_000)], "type": "FeatureCollection"}
+    (tmp_path / "quotes.json").write_text(json.dumps(page, indent=1))
+    assert run_swath("load", tmp_path / "c", tmp_path / "quotes.json").returncode == 0
+
+
+def test_a_folder_without_write_access_can_be_searched(small: Path) -> None:
+    # Root may write anywhere, so another user asks.
+    script = (
+        "import os, sys, swath.cli.checking, swath.cli.searching, swath.session; from swath.cli.main import main; "
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(main(sys.argv[1:]))"
+    )
+    small.chmod(0o555)
+    for parent in small.parents[:3]:
+        parent.chmod(0o755)
+    try:
+        for arguments, words in ((["search", str(small), "--count"], "3\n"), (["check", str(small)], "all as it was")):
+            command = [sys.executable, "-c", script, *arguments]
+            if os.getuid() != 0:
+                command = [SWATH, *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            if "No module named" in done.stderr or "Permission denied: " in done.stderr:
+                pytest.fail(done.stderr)
+            assert words in done.stdout, done.stderr
+    finally:
+        small.chmod(0o755)

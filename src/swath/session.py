@@ -7,6 +7,7 @@ for item in catalog.search(collections=["naip"], datetime="2022-01-01T00:00:00Z/
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,12 @@ class Session:
 
         def read() -> Iterator[Document | Unreadable]:
             for number, document in enumerate(documents, 1):
-                yield Document(msgspec.json.encode(document), "documents", number)
+                try:
+                    raw = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+                except (TypeError, ValueError, RecursionError) as error:
+                    yield Unreadable("documents", number, f"cannot be written as JSON: {error}")
+                else:
+                    yield Document(raw, "documents", number)
 
         return load(self._catalog.ledger, read(), mode=mode, collection=collection, actor="python")
 

@@ -28,14 +28,17 @@ def _library() -> tuple[Any, Any, Any]:
 def read_items(path: Path) -> Iterator[bytes]:
     """The items of a file as JSON text, some rows at a time."""
     arrow, parquet, stac = _library()
-    with parquet.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        if "geometry" not in schema.names or "id" not in schema.names:
-            raise InvalidRequest(f"{path} has no columns `id` and `geometry`; it is not STAC GeoParquet")
-        for batch in file.iter_batches(batch_size=_ROWS):
-            table = arrow.Table.from_batches([batch], schema=schema)
-            for item in stac.stac_table_to_items(table):
-                yield json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            if "geometry" not in schema.names or "id" not in schema.names:
+                raise InvalidRequest("it has no columns `id` and `geometry`; it is not STAC GeoParquet")
+            for batch in file.iter_batches(batch_size=_ROWS):
+                table = arrow.Table.from_batches([batch], schema=schema)
+                for item in stac.stac_table_to_items(table):
+                    yield json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
+    except (arrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise InvalidRequest(f"it cannot be read as STAC GeoParquet: {error}") from None
 
 
 def write_items(path: Path, items: Iterable[bytes]) -> int:

@@ -24,8 +24,8 @@ _SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".parquet", ".geoparquet"
 _PARQUET = b"PAR1"
 _CHUNK = 1 << 20
 _LONGEST_LINE = 64 << 20
-# Whole strings, so that braces inside them do not count.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_STRUCTURE = re.compile(rb'["{}\[\]]')
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ def read_source(source: str) -> Iterator[Document | Unreadable]:
 def _read_folder(folder: Path) -> Iterator[Document | Unreadable]:
     """Every STAC file below a folder: catalogue and collection files before the items beside and below them."""
     within: dict[str, str | None] = {}
+    closed: list[OSError] = []
     found = False
-    for name, folders, files in os.walk(folder):
+    for name, folders, files in os.walk(folder, onerror=closed.append):
         folders.sort()
         here = Path(name)
         files = sorted((f for f in files if f.lower().endswith(_SUFFIXES)), key=lambda f: (not _is_head(f), f))
@@ -88,10 +89,13 @@ def _read_folder(folder: Path) -> Iterator[Document | Unreadable]:
                 if isinstance(document, Document):
                     if _is_head(file):
                         within[name] = _collection_id(document.raw) or within[name]
-                    document = replace(document, folder=str(here.relative_to(folder)))
-                yield document
-    if not found:
-        raise InvalidRequest(f"{folder} holds no file that ends in {', '.join(_SUFFIXES)}")
+                    yield replace(document, folder=str(here.relative_to(folder)))
+                else:
+                    yield document
+    for error in closed:
+        yield Unreadable(str(error.filename), 0, f"cannot be read: {error.strerror}")
+    if not found and not closed:
+        yield Unreadable(str(folder), 0, f"holds no file that ends in {', '.join(_SUFFIXES)}")
 
 
 def _collection_id(raw: bytes) -> str | None:
@@ -124,15 +128,20 @@ def _read_file(path: Path, within: str | None) -> Iterator[Document | Unreadable
 
 def read_stream(stream: BinaryIO, name: str, within: str | None = None) -> Iterator[Document | Unreadable]:
     """Documents of one JSON text or of newline-delimited JSON."""
+    number = 1
     first = stream.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf")
     while first and not first.strip():
         first = stream.readline(_LONGEST_LINE)
+        number += 1
     if not first:
         return
-    if _is_whole(first):
-        yield from _read_lines(first, stream, name, within)
+    second = stream.readline(_LONGEST_LINE) if first.endswith(b"\n") else b""
+    lines = _Joined(second, stream)
+    # A first line that is broken does not make the lines behind it one text.
+    if _is_whole(first) or (second.lstrip().startswith(b"{") and _is_whole(second)):
+        yield from _read_lines(first, lines, name, number, within)
     else:
-        yield from _read_text(first, stream, name, within)
+        yield from _read_text(first, lines, name, within)
 
 
 def _is_whole(line: bytes) -> bool:
@@ -144,13 +153,16 @@ def _is_whole(line: bytes) -> bool:
     return True
 
 
-def _read_lines(first: bytes, stream: BinaryIO, name: str, within: str | None) -> Iterator[Document | Unreadable]:
-    line, number = first, 1
+def _read_lines(
+    first: bytes, stream: _Joined, name: str, number: int, within: str | None
+) -> Iterator[Document | Unreadable]:
+    line = first
     while line:
         if len(line) >= _LONGEST_LINE:
             yield Unreadable(name, number, f"the line is longer than {_LONGEST_LINE >> 20} MB")
-            return
-        if line.strip():
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(_LONGEST_LINE)
+        elif line.strip():
             yield from _classify(line, name, number, within)
         line = stream.readline(_LONGEST_LINE)
         number += 1
@@ -169,16 +181,16 @@ def _classify(raw: bytes, name: str, number: int, within: str | None) -> Iterato
     if head.type in ("Feature", "Collection"):
         yield Document(raw, name, number, within)
     elif head.type == "FeatureCollection":
-        yield from _members(io.BytesIO(raw), name, within)
+        yield from _members(_Joined(raw, io.BytesIO()), name, within)
     elif head.type == "Catalog":
         return  # links only; what it links to is found in the folder
     elif b'"collections"' in raw or b'"features"' in raw:  # an API's answer
-        yield from _members(io.BytesIO(raw), name, within)
+        yield from _members(_Joined(raw, io.BytesIO()), name, within)
     else:
         yield Unreadable(name, number, f"neither an Item, a Collection nor an ItemCollection (type {head.type!r})")
 
 
-def _read_text(first: bytes, stream: BinaryIO, name: str, within: str | None) -> Iterator[Document | Unreadable]:
+def _read_text(first: bytes, stream: _Joined, name: str, within: str | None) -> Iterator[Document | Unreadable]:
     """One JSON text over many lines. Small ones are read whole; a large one must be a list of documents."""
     start = first + stream.read(_CHUNK)
     rest = stream.read(1)
@@ -188,33 +200,39 @@ def _read_text(first: bytes, stream: BinaryIO, name: str, within: str | None) ->
         yield from _members(_Joined(start + rest, stream), name, within)
 
 
-class _Joined(io.RawIOBase):
+class _Joined:
     """Bytes already read, then the rest of a stream."""
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+    def __init__(self, head: bytes, rest: BinaryIO | _Joined) -> None:
         self._head, self._rest = head, rest
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
+        part, self._head = self._head[:size], self._head[size:]
+        return part + self._rest.read(size - len(part)) if len(part) < size else part
+
+    def readline(self, size: int) -> bytes:
+        """The head, if there is one, is a whole line."""
         if self._head:
-            part, self._head = self._head[:size], self._head[size:]
+            part, self._head = self._head, b""
             return part
-        return self._rest.read(size)
+        return self._rest.readline(size)
 
 
-def _members(stream: io.RawIOBase | io.BytesIO, name: str, within: str | None) -> Iterator[Document | Unreadable]:
+def _members(stream: _Joined, name: str, within: str | None) -> Iterator[Document | Unreadable]:
     """The elements of the arrays `features` and `collections` of one object, without holding the object."""
+    splitter = _Splitter()
     number = 0
-    for raw in _elements(stream):
-        number += 1
-        yield Document(raw, name, number, within)
-    if not number:
-        yield from _classify_rest(stream, name)
-
-
-def _classify_rest(stream: io.RawIOBase | io.BytesIO, name: str) -> Iterator[Unreadable]:
-    if isinstance(stream, io.BytesIO):
-        return  # an empty list is no fault
-    yield Unreadable(name, 1, "no array `features` or `collections` of documents was found in it")
+    while chunk := stream.read(_CHUNK):
+        for raw in splitter.feed(chunk):
+            number += 1
+            yield Document(raw, name, number, within)
+        if splitter.held() > _LONGEST_LINE:
+            yield Unreadable(name, number + 1, f"an element is longer than {_LONGEST_LINE >> 20} MB")
+            return
+    if splitter.depth or not splitter.begun:
+        yield Unreadable(name, number + 1, "the text ends in the middle")
+    elif not splitter.found:
+        yield Unreadable(name, 1, "no array `features` or `collections` of documents was found in it")
 
 
 class _Splitter:
@@ -224,9 +242,14 @@ class _Splitter:
         self.buffer = b""
         self.position = 0
         self.depth = 0
-        self.inside = False  # one of the two arrays
+        self.begun = False
+        self.found = False  # one of the two arrays
+        self.inside = False  # it
         self.name = b""  # the last string directly in the object
         self.element = -1  # where the element begins that is being read
+
+    def held(self) -> int:
+        return len(self.buffer) - max(self.element, 0)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         kept = self.element if self.element >= 0 else self.position
@@ -234,11 +257,17 @@ class _Splitter:
         self.position -= kept
         self.element = 0 if self.element >= 0 else -1
         while (token := self.token()) is not None:
-            if token[:1] == b'"':
+            gap, text = token
+            if self.inside and self.depth == 2:
+                # Between the documents there may be things that are none: they are reported, not skipped.
+                yield from (part for part in re.split(rb"[,\s]+", gap) if part)
+                if text[:1] == b'"':
+                    yield text
+            if text[:1] == b'"':
                 if self.depth == 1:
-                    self.name = token[1:-1]
-            elif token in b"{[":
-                self.enter(token)
+                    self.name = text[1:-1]
+            elif text in b"{[":
+                self.enter(text)
             else:
                 self.depth -= 1
                 if self.depth == 2 and self.element >= 0:
@@ -247,27 +276,29 @@ class _Splitter:
                 elif self.depth == 1:
                     self.inside = False
 
-    def token(self) -> bytes | None:
-        """The next string or bracket; None where the chunk ends, maybe within a string."""
-        match = _STRUCTURE.search(self.buffer, self.position)
-        quote = self.buffer.find(b'"', self.position, match.start() if match else len(self.buffer))
-        if match is None or quote >= 0:
-            self.position = quote if quote >= 0 else len(self.buffer)
+    def token(self) -> tuple[bytes, bytes] | None:
+        """The next string or bracket and what stands before it; None where the chunk ends, maybe within a string."""
+        start = self.position
+        match = _STRUCTURE.search(self.buffer, start)
+        if match is None:
+            if self.inside and self.depth == 2:
+                return None  # the text up to here belongs to what comes next
+            self.position = len(self.buffer)
             return None
-        self.position = match.end()
-        return match[0]
+        end = match.end()
+        if match[0] == b'"':
+            string = _STRING.match(self.buffer, match.start())
+            if string is None:
+                return None
+            end = string.end()
+        self.position = end
+        return self.buffer[start : match.start()], self.buffer[match.start() : end]
 
     def enter(self, bracket: bytes) -> None:
         self.depth += 1
+        self.begun = True
         if self.depth == 2:
             self.inside = bracket == b"[" and self.name in (b"features", b"collections")
-        elif self.depth == 3 and self.inside and bracket == b"{":
+            self.found |= self.inside
+        elif self.depth == 3 and self.inside:
             self.element = self.position - 1
-
-
-def _elements(stream: io.RawIOBase | io.BytesIO) -> Iterator[bytes]:
-    splitter = _Splitter()
-    while chunk := stream.read(_CHUNK):
-        yield from splitter.feed(chunk)
-        if len(splitter.buffer) - max(splitter.element, 0) > _LONGEST_LINE:
-            return

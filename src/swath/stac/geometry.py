@@ -254,7 +254,7 @@ def _cut(shape: BaseGeometry, *, crosses: bool) -> BaseGeometry:
         except (ValueError, shapely.errors.GEOSException):
             pass  # fall through to the plain cut, which takes any shape
     if crosses:  # what lies west of Greenwich is one turn further on
-        shape = shapely.transform(shape, lambda xy: np.where(xy < [0, -np.inf], xy + [360, 0], xy))
+        shape = shapely.transform(shape, lambda xy: xy + np.where(xy[:, :1] < 0, [360.0, 0.0], [0.0, 0.0]))
     parts = []
     for turn in (-360.0, 0.0, 360.0):
         window = shapely.box(-180 - turn, -90, 180 - turn, 90)
