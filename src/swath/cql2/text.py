@@ -457,7 +457,7 @@ def _quoted(token: _Token) -> Property:
 
 def _tokens(text: str) -> list[_Token]:
     tokens: list[_Token] = []
-    position, depth = 0, 0
+    position, depth, prefixes = 0, 0, 0
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
@@ -478,6 +478,10 @@ def _tokens(text: str) -> list[_Token]:
                     raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", position)
             elif word == ")":
                 depth -= 1
+            # A run of prefixes nests without parentheses: refused here, before all of it is read.
+            prefixes = prefixes + 1 if word in ("NOT", "-") else 0
+            if prefixes > LIMITS.filter_depth:
+                raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", position)
             tokens.append(_Token(kind, word, position))
         position = end
     tokens.append(_Token("end", "", len(text)))
