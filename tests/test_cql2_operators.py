@@ -258,6 +258,14 @@ def test_every_example_filter_of_up42_selects_what_it_says(storage: Session, num
     assert found(storage, example) == EXPECTED[number], json.dumps(example)
 
 
+def test_a_filter_within_a_filter_is_the_inner_one(storage: Session) -> None:
+    example = up42_filters()[0]
+    assert found(storage, {"filter": example}) == found(storage, example) == {"parcel"}
+    with pytest.raises(InvalidFilter) as fault:
+        found(storage, {"filter": {"op": "<", "args": [1]}})
+    assert fault.value.at == "/filter/args"
+
+
 def test_aliases_are_shown_beside_what_they_stand_for(storage: Session) -> None:
     queryables = storage.queryables()
     for alias, name in (("tags", "up42-user:tags"), ("asset_id", "up42-system:asset_id")):

@@ -156,6 +156,9 @@ def _arity(name: str, args: list[Any], wanted: int, at: str) -> None:
 
 def parse_json(value: Any) -> Predicate:
     """The tree of a decoded CQL2 JSON filter. InvalidFilter with a JSON pointer into the filter."""
+    at = ""
+    if isinstance(value, dict) and value.keys() == {"filter"}:  # UP42's client sends a filter within a filter
+        value, at = value["filter"], "/filter"
     if not isinstance(value, dict | bool):
-        raise InvalidFilter(f"a CQL2 JSON filter is an object, found {_kind(value)}", "")
-    return build.predicate(_Reader().node(value, "", 0), "")
+        raise InvalidFilter(f"a CQL2 JSON filter is an object, found {_kind(value)}", at)
+    return build.predicate(_Reader().node(value, at, 0), at)
