@@ -38,7 +38,6 @@ __all__ = [
     "members",
     "read_collection",
     "read_document",
-    "read_item",
     "splice_links",
 ]
 
@@ -283,14 +282,6 @@ def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | C
     if kind == "Collection" or (kind is None and "extent" in content):
         return _collection(body, content)
     raise InvalidDocument(f"neither an Item nor a Collection: type is {kind!r}"[:200], "/type")
-
-
-def read_item(raw: bytes, collection: str | None = None) -> ItemDocument:
-    """A STAC Item; InvalidDocument for anything else."""
-    document = read_document(raw, collection)
-    if isinstance(document, CollectionDocument):
-        raise InvalidDocument('an item has "type": "Feature"', "/type")
-    return document
 
 
 def read_collection(raw: bytes) -> CollectionDocument:
