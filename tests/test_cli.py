@@ -17,7 +17,7 @@ import pytest
 from swath.cli.main import app
 from tests.conftest import DATA, SWATH, Server, make_item, run_swath, sample_items
 
-COMMANDS = ("demo", "load", "serve", "search", "export", "check", "doctor")
+COMMANDS = ("demo", "load", "serve", "search", "export", "queryables", "check", "doctor")
 
 
 def write(path: Path, *documents: Any) -> Path:

@@ -271,3 +271,18 @@ def test_aliases_are_shown_beside_what_they_stand_for(storage: Session) -> None:
     for alias, name in (("tags", "up42-user:tags"), ("asset_id", "up42-system:asset_id")):
         assert queryables[alias]["type"] == queryables[name]["type"]
         assert queryables[alias]["description"] == f"another name of {name}"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"function": "casei", "args": [{"property": "s"}]},
+        {"function": {"name": "casei", "arguments": [{"property": "s"}]}},
+        {"function": {"name": "CaseI", "args": [{"property": "s"}]}},
+    ],
+)
+def test_calls_as_drafts_wrote_them(session: Session, call: dict[str, Any]) -> None:
+    # The README of the STAC filter extension, examples 13 and 14.
+    assert found(session, {"op": "=", "args": [call, "strasse"]}) == {"ab", "aab", "abc"}
+    with pytest.raises(InvalidFilter, match="casei"):
+        found(session, {"op": "=", "args": [{"function": "casey", "args": []}, "x"]})

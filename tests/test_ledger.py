@@ -53,7 +53,7 @@ def test_every_write_appends_a_version_and_none_is_changed(ledger: SqliteLedger)
     put(ledger, make_item("a", v=1))
     first = sql(ledger, "SELECT * FROM version")
     put(ledger, make_item("a", v=2))
-    ledger.write([Removal("c", "a")], "upsert", "test")
+    ledger.write([Removal(Operation.DELETE_ITEM, "a", "c")], "upsert", "test")
     put(ledger, make_item("a", v=3))
     rows = sql(ledger, "SELECT seq, op, id, replaces FROM version")
     assert sql(ledger, "SELECT * FROM version")[: len(first)] == first
@@ -104,7 +104,7 @@ def test_a_collection_that_comes_back_is_a_new_one(ledger: SqliteLedger) -> None
     put(ledger, make_item("a"))
     index = ColumnIndex(ledger)
     before = index.refresh()
-    assert ledger.write([Removal("c")], "upsert", "test") == [Outcome.DELETED]
+    assert ledger.write([Removal(Operation.DELETE_COLLECTION, "c", "c")], "upsert", "test") == [Outcome.DELETED]
     assert ledger.item("c", "a") is None
     assert ledger.collection("c") is None
     put(ledger, collection("c"))

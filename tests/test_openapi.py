@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import jsonschema
 import pytest
 
 from swath.http.routes import ROUTES, Route
-from tests.conftest import TORTURE, Answer, Server, long
+from tests.conftest import TORTURE, Answer, Server, long, start_server
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 # A value that each query parameter takes.
@@ -36,7 +37,17 @@ VALUES = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def samples(sample_catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A copy of the sample data to write to, served."""
+    folder = tmp_path_factory.mktemp("openapi") / "samples"
+    shutil.copytree(sample_catalog, folder)
+    server = start_server(["serve", str(folder), "--port", "0"])
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
 def document(samples: Server) -> dict[str, Any]:
     answer = samples.get("/api")
     assert answer.headers["content-type"] == "application/vnd.oai.openapi+json;version=3.0"
@@ -44,7 +55,7 @@ def document(samples: Server) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ids(samples: Server) -> dict[str, str]:
     """What is there, for the parameters in a path."""
     item = samples.get("/collections/naip/items?limit=1").json()["features"][0]
@@ -65,7 +76,10 @@ def in_query(operation: dict[str, Any]) -> list[str]:
 
 def ask(server: Server, method: str, path: str, query: dict[str, str] | None = None) -> Answer:
     target = path + (f"?{urlencode(query)}" if query else "")
-    return server.post(target, {}) if method == "POST" else server.request(method, target)
+    if method not in ("POST", "PUT"):
+        return server.request(method, target)
+    body = b"{}" if method == "POST" else b'{"properties":{}}'
+    return server.request(method, target, body, {"Content-Type": "application/json"})
 
 
 def references(value: object) -> Iterator[str]:
@@ -101,9 +115,10 @@ def test_every_operation_of_the_document_is_routed(
 ) -> None:
     for path, method, operation in operations(document):
         answer = ask(samples, method, path.format(**ids))
-        assert answer.status == 200, (method, path)
-        media_types = operation["responses"]["200"]["content"]
-        assert {answer.headers["content-type"], "*/*"} & media_types.keys(), (method, path)
+        assert 200 <= answer.status < 300, (method, path)
+        media_types = operation["responses"][str(answer.status)].get("content", {})
+        found = answer.headers.get("content-type")
+        assert {found, "*/*"} & media_types.keys() if found else not media_types, (method, path)
 
 
 def test_every_route_is_in_the_document_with_its_parameters_and_answers(document: dict[str, Any]) -> None:
@@ -168,9 +183,12 @@ def test_a_search_without_a_body_is_as_the_document_says(samples: Server, docume
 
 def test_real_answers_match_their_schemas(samples: Server, document: dict[str, Any], ids: dict[str, str]) -> None:
     for path, method, operation in operations(document):
-        for status, target in (("200", path.format(**ids)), ("400", path.format(**ids) + "?nope")):
+        for target in (path.format(**ids), path.format(**ids) + "?nope"):
             answer = ask(samples, method, target)
-            content = operation["responses"][status]["content"]
+            content = operation["responses"][str(answer.status)].get("content")
+            if content is None:
+                assert answer.body == b""
+                continue
             if "json" not in answer.headers["content-type"]:
                 assert {answer.headers["content-type"], "*/*"} & content.keys()
                 continue

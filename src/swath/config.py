@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,12 @@ class Settings(BaseSettings):
         "127.0.0.1/32,::1/128",
         description="networks whose Forwarded and X-Forwarded-* headers are believed, comma separated",
     )
+    writes: Literal["loopback", "on", "off"] = Field(
+        "loopback", description="whether HTTP may write: only while listening on a loopback address, on, or off"
+    )
+    allowed_hosts: str = Field(
+        "", description="names of this server under which writes are taken, beside its own, comma separated"
+    )
     search_threads: int = Field(2, ge=1, le=64, description="searches that a process runs at once")
     search_queue: int = Field(64, ge=1, description="requests that may wait for a thread before 503 is answered")
 
@@ -51,6 +58,9 @@ class Settings(BaseSettings):
         for part in filter(None, map(str.strip, value.split(","))):
             ip_network(part, strict=False)
         return value
+
+    def host_names(self) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, self.allowed_hosts.split(","))))
 
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         parts = filter(None, map(str.strip, self.trusted_proxies.split(",")))

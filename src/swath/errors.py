@@ -5,6 +5,7 @@
     │   ├── InvalidFilter         a filter, with the position of the fault
     │   ├── InvalidCursor         a paging token that was changed, or belongs to another search
     │   └── InvalidDocument       an item or collection, with a JSON pointer
+    ├── NotAllowed                the caller may not do this
     ├── NotFound
     ├── MethodNotAllowed          the thing exists and does not take this method
     ├── Gone                      it was here, and cannot come back under this token
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidRequest",
     "MethodNotAllowed",
     "NotAcceptable",
+    "NotAllowed",
     "NotFound",
     "SwathError",
     "TooLarge",
@@ -66,6 +68,10 @@ class InvalidDocument(InvalidRequest):
     def __init__(self, message: str, pointer: str = "") -> None:
         super().__init__(f"{message} (at {pointer})" if pointer else message)
         self.pointer = pointer
+
+
+class NotAllowed(SwathError):
+    """Something that this caller may not do, or nobody here; the words say what would allow it."""
 
 
 class NotFound(SwathError):

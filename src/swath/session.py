@@ -25,7 +25,7 @@ from swath.errors import InvalidRequest, NotFound
 from swath.formats.reading import Document, Unreadable, read_source
 from swath.limits import LIMITS
 from swath.search import Search, StoredItem
-from swath.store.base import Mode, Outcome, Removal
+from swath.store.base import Mode, Operation, Outcome, Removal
 
 __all__ = ["Results", "Session"]
 
@@ -134,7 +134,17 @@ class Session:
 
     def queryables(self, collection: str | None = None) -> dict[str, Any]:
         """Name and JSON Schema of what can be filtered by."""
-        return self._catalog.queryables(collection, self._rule)
+        properties: dict[str, Any] = self._catalog.queryables(collection, self._rule)["properties"]
+        return properties
+
+    def declare_queryables(self, collection: str, schema: dict[str, Any] | None) -> None:
+        """Declare a collection's queryables with a JSON Schema; None takes the declaration back.
+
+        Declared types win over what the data look like, and `additionalProperties: false` refuses other names.
+        InvalidDocument says what is wrong with a schema.
+        """
+        raw = msgspec.json.encode(schema) if schema is not None else None
+        self._catalog.declare(collection, raw, self._rule, "python")
 
     def write(
         self, documents: Iterable[dict[str, Any]], *, mode: Mode = "upsert", collection: str | None = None
@@ -154,7 +164,8 @@ class Session:
 
     def remove(self, collection: str, item: str) -> None:
         """Delete an item; its versions stay in the history. NotFound when it is not there."""
-        outcome = self._catalog.ledger.write([Removal(collection, item)], "upsert", "python")[0]
+        removal = Removal(Operation.DELETE_ITEM, item, collection)
+        outcome = self._catalog.ledger.write([removal], "upsert", "python")[0]
         if outcome is Outcome.MISSING:
             raise NotFound(f"there is no item {item!r} in a collection {collection!r}")
 

@@ -17,17 +17,32 @@ from typing import Any
 import msgspec
 
 from swath.access import EVERYTHING, Rule
-from swath.catalog.queryables import MOST_VALUES, check_sort, queryable_schemas, sortable_schemas
+from swath.catalog.queryables import MOST_VALUES, check_sort, queryables_document, sortable_schemas
 from swath.cql2 import build
-from swath.cql2.ast import And, Boolean, Equal, Not, Number, Or, Predicate, Property, Text, walk
-from swath.cql2.bind import bind
+from swath.cql2.ast import And, Boolean, Equal, In, Not, Number, Or, Predicate, Property, Text, walk
+from swath.cql2.bind import ALIASES, bind
 from swath.cql2.evaluate import Evaluator
+from swath.cql2.queryables import Queryables, read_declared
 from swath.errors import CatalogUnusable, InvalidCursor, NotFound
 from swath.limits import LIMITS
 from swath.search import NEWEST_FIRST, Cursor, Page, Search, StoredItem, open_cursor, seal_cursor
-from swath.stac.document import LinkSpans
+from swath.stac.document import LinkSpans, decode_compact
 from swath.stac.time import format_instant
-from swath.store.base import Change, CollectionRecord, Index, Ledger, PropertyFacts, Selection, Summary, Version
+from swath.store.base import (
+    Change,
+    CollectionRecord,
+    Declaration,
+    Index,
+    Ledger,
+    Operation,
+    Outcome,
+    PreparedWrite,
+    PropertyFacts,
+    Removal,
+    Selection,
+    Summary,
+    Version,
+)
 from swath.store.columns.index import ColumnIndex, item_frame
 from swath.store.sqlite.ledger import SqliteLedger
 
@@ -63,6 +78,7 @@ class Catalog:
         self.ledger = ledger
         self.index = index
         self._facts: OrderedDict[tuple[Predicate, int], tuple[PropertyFacts, ...]] = OrderedDict()
+        self._collections: OrderedDict[tuple[Predicate, int], dict[str, int]] = OrderedDict()
         self._summaries: OrderedDict[tuple[Predicate, int], dict[int, Summary]] = OrderedDict()
         self._lock = Lock()
 
@@ -95,7 +111,7 @@ class Catalog:
             revision = max(cursor.revision, self.ledger.horizon(LIMITS.cursor_lifetime_seconds))
         if search.sort != NEWEST_FIRST and cursor is None:  # a cursor proves that it was allowed
             check_sort(search.sort, self._properties(rule, head))
-        expression = _restricted(rule, search.expression)
+        expression = self._bound(search.expression, rule, revision)
         carried = cursor.matched if cursor else None
         wanted = search.count != "none" and carried is None and (cursor is None or search.count == "exact")
         selection = self._select(search, expression, revision, cursor, wanted)
@@ -107,6 +123,25 @@ class Catalog:
             items = self.ledger.items([hit.seq for hit in selection.hits])
         matched = selection.matched if wanted else carried
         return self._page(items, selection, matched, revision, fingerprint, cursor)
+
+    def _bound(self, expression: Predicate, rule: Rule, revision: int) -> Predicate:
+        """What the caller asks for and may see, held against what the searched collections declare."""
+        return _restricted(rule, bind(expression, self._declared(expression, rule, revision)))
+
+    def _declared(self, expression: Predicate, rule: Rule, revision: int) -> Queryables:
+        """The queryables of the collections that a search names, or of all that the caller may see."""
+        by_key = self.index.declared(revision)
+        if not by_key:
+            return Queryables()
+        visible: dict[str, int] = self._cached(
+            self._collections,
+            (rule, self.index.indexed_revision),
+            lambda: {record.id: record.key for record in self._visible(rule, revision)},
+        )
+        named = _named_collections(expression)
+        keys = {visible[name] for name in named & visible.keys()} if named is not None else set(visible.values())
+        declared = tuple(by_key[key] for key in sorted(keys & by_key.keys()))
+        return Queryables(declared, open_=len(declared) < len(keys) or not keys, aliases=ALIASES)
 
     def _select(
         self, search: Search, expression: Predicate, revision: int, cursor: Cursor | None, count: bool
@@ -166,7 +201,7 @@ class Catalog:
         """Every selected item at the present revision, in the order in which they were written."""
         revision = self.index.refresh()
         chunk: list[int] = []
-        for seq in self.index.scan(_restricted(rule, bind(expression)), revision=revision):
+        for seq in self.index.scan(self._bound(expression, rule, revision), revision=revision):
             chunk.append(seq)
             if len(chunk) == 500:
                 yield from self.ledger.items(chunk)
@@ -176,7 +211,7 @@ class Catalog:
     def collection_keys(self, expression: Predicate, rule: Rule) -> frozenset[int]:
         """The keys of the collections that selected items belong to."""
         revision = self.index.refresh()
-        return frozenset(self.index.summaries(_restricted(rule, bind(expression)), revision=revision))
+        return frozenset(self.index.summaries(self._bound(expression, rule, revision), revision=revision))
 
     # -- collections --------------------------------------------------------------------------
 
@@ -239,8 +274,42 @@ class Catalog:
     # -- what there is to ask for -------------------------------------------------------------
 
     def queryables(self, collection_id: str | None, rule: Rule) -> dict[str, Any]:
-        """Name and JSON Schema of what can be filtered by, over all visible items or those of one collection."""
-        return queryable_schemas(*self._facts_of(collection_id, rule))
+        """What can be filtered by, over all visible items or those of one collection.
+
+        Two members of a JSON Schema, `properties` and `additionalProperties`, and `title` or `description` where
+        they are declared. A declared queryable is shown as it was declared, others as the data look.
+        """
+        revision = self.index.refresh()
+        if collection_id is None:
+            records = self._visible(rule, revision)
+        else:
+            self.collection(collection_id, rule)  # NotFound
+            records = [record for record in self._visible(rule, revision) if record.id == collection_id]
+        by_key = self.index.declared(revision)
+        closed = [record.id for record in records if record.key in by_key and by_key[record.key].closed]
+        told = self._properties(_restricted(rule, _open_part(collection_id, closed)), revision)
+        schemas = [
+            msgspec.json.decode(body)
+            for record in records
+            if record.key in by_key and (body := self.ledger.declaration(record.id)) is not None
+        ]
+        return queryables_document(told, [record.id for record in records], schemas, closed=len(closed) == len(records))
+
+    def declare(self, collection_id: str, schema: bytes | None, rule: Rule, actor: str) -> Outcome:
+        """Declare a collection's queryables with a JSON Schema, or take the declaration back (None).
+
+        InvalidDocument names what is wrong with the schema; NotFound where there is no such collection.
+        """
+        self.collection(collection_id, rule)
+        write: PreparedWrite | Removal = Removal(Operation.DELETE_QUERYABLES, collection_id, collection_id)
+        if schema is not None:
+            content, compact = decode_compact(schema, "schema")
+            read_declared(content)
+            write = self.ledger.prepare(Declaration(collection_id, compact))
+        outcome = self.ledger.write([write], "upsert", actor)[0]
+        if outcome is Outcome.NO_COLLECTION:
+            raise NotFound(f"there is no collection {collection_id!r}")
+        return outcome
 
     def sortables(self, collection_id: str | None, rule: Rule) -> dict[str, Any]:
         """Name and JSON Schema of what can be sorted by."""
@@ -301,6 +370,32 @@ def _restricted(rule: Rule, expression: Predicate) -> Predicate:
     if expression == Boolean(True):
         return bind(rule)
     return build.conjunction((bind(rule), expression), "")
+
+
+def _named_collections(expression: Predicate) -> frozenset[str] | None:
+    """The collections that a search is confined to; None where it names none."""
+    named: frozenset[str] | None = None
+    for part in expression.args if isinstance(expression, And) else (expression,):
+        match part:
+            case Equal(Property("collection"), Text(name)) | Equal(Text(name), Property("collection")):
+                these = frozenset((name,))
+            case In(Property("collection"), items):
+                these = frozenset(item.value for item in items if isinstance(item, Text))
+            case _:
+                continue
+        named = these if named is None else named & these
+    return named
+
+
+def _open_part(collection_id: str | None, closed: Sequence[str]) -> Predicate:
+    """Items whose properties are queryables though nobody declared them."""
+    name = Property("collection")
+    parts: list[Predicate] = [Equal(name, Text(collection_id))] if collection_id is not None else []
+    if closed:
+        parts.append(Not(In(name, tuple(map(Text, closed)))))
+    if not parts:
+        return Boolean(True)
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
 def _within_budget(items: Sequence[StoredItem]) -> int:

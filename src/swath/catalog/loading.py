@@ -13,7 +13,7 @@ import msgspec
 from swath.errors import InvalidDocument, InvalidRequest
 from swath.formats.reading import Document, Unreadable
 from swath.stac.document import CollectionDocument, ItemDocument, absolute_hrefs, read_collection, read_document
-from swath.store.base import Ledger, Mode, Outcome, PreparedWrite
+from swath.store.base import Ledger, Mode, Operation, Outcome, PreparedWrite
 
 __all__ = ["LoadReport", "Progress", "Refusal", "load"]
 
@@ -179,7 +179,7 @@ class _Loader:
             self.refuse(Refusal(ready.file, ready.line, document.id, reason))
             return
         self.documents += 1
-        if document.collection is None:
+        if document.operation is Operation.PUT_COLLECTION:
             self.report.collections += outcome in (Outcome.CREATED, Outcome.UPDATED)
             return
         if outcome is Outcome.CREATED:

@@ -7,16 +7,59 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swath.cql2.bind import ALIASES
+from swath.cql2.queryables import is_geometry
 from swath.errors import InvalidRequest
 from swath.search import SortKey
 from swath.store.base import PropertyFacts
 
-__all__ = ["MOST_VALUES", "check_sort", "queryable_schemas", "sortable_schemas"]
+__all__ = ["MOST_VALUES", "check_sort", "queryables_document", "sortable_schemas"]
 
 MOST_VALUES = 50  # a property with more distinct strings gets no enum
 
 _TOP_LEVEL = frozenset(("id", "collection", "geometry"))
+_CORE = ("id", "collection", "geometry", "datetime")
+_GEOMETRIES = frozenset(
+    ("point", "multipoint", "linestring", "multilinestring", "polygon", "multipolygon", "geometrycollection")
+)
 _SCALARS = frozenset(("boolean", "integer", "number", "string", "date", "date-time"))
+
+
+def queryables_document(
+    facts: Sequence[PropertyFacts], collections: Sequence[str], declared: Sequence[dict[str, Any]], *, closed: bool
+) -> dict[str, Any]:
+    """A JSON Schema's members: what is declared, and what the data show where others are allowed."""
+    found: dict[str, list[Any]] = {}
+    for schema in declared:
+        for name, each in schema["properties"].items():
+            shown = _shown(each)
+            if shown not in found.setdefault(name, []):
+                found[name].append(shown)
+    named = {name: each[0] if len(each) == 1 else {"title": name, "anyOf": each} for name, each in found.items()}
+    words: dict[str, Any] = {
+        name: declared[0][name] for name in ("title", "description") if len(declared) == 1 and name in declared[0]
+    }
+    properties = queryable_schemas([fact for fact in facts if fact.name not in named], collections)
+    for alias, name in ALIASES.items():
+        if name in named:
+            properties.setdefault(alias, _as_alias(alias, name, named[name]))
+    for name in _CORE:
+        properties[name] = {**named.pop(name, {}), **properties[name]}
+    return {**words, "properties": {**properties, **named}, "additionalProperties": not closed or not declared}
+
+
+def _shown(schema: Any) -> Any:
+    """A declared queryable as it is published: Part 3, 6.2 wants a geometry by its format, without `type` or `$ref`."""
+    if not isinstance(schema, dict) or not is_geometry(schema):
+        return {} if schema is True else schema
+    kind = str(schema.get("format") or "")
+    if not kind.startswith("geometry-"):
+        name = str(schema.get("$ref", "")).rpartition("/")[2].partition(".")[0].lower()
+        kind = f"geometry-{name}" if name in _GEOMETRIES else "geometry-any"
+    return {**{key: value for key, value in schema.items() if key not in ("type", "$ref")}, "format": kind}
+
+
+def _as_alias(alias: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "title": alias, "description": f"another name of {name}"}
 
 
 def queryable_schemas(facts: Sequence[PropertyFacts], collections: Sequence[str]) -> dict[str, Any]:
@@ -35,7 +78,7 @@ def queryable_schemas(facts: Sequence[PropertyFacts], collections: Sequence[str]
             schemas[fact.name] = {**_schema(fact), **schemas.get(fact.name, {})}
     for alias, name in ALIASES.items():
         if name in schemas and alias not in schemas:
-            schemas[alias] = {**schemas[name], "title": alias, "description": f"another name of {name}"}
+            schemas[alias] = _as_alias(alias, name, schemas[name])
     return schemas
 
 

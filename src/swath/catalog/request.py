@@ -27,7 +27,7 @@ from swath.cql2.ast import (
     Not,
     NotEqual,
     Number,
-    Or,
+    NumericText,
     Predicate,
     Property,
     SIntersects,
@@ -35,7 +35,7 @@ from swath.cql2.ast import (
     TIntersects,
     Value,
 )
-from swath.cql2.bind import bind, resolve
+from swath.cql2.bind import resolve
 from swath.cql2.json import parse_json
 from swath.cql2.text import parse_text
 from swath.errors import InvalidFilter, InvalidRequest
@@ -95,7 +95,7 @@ def build_search(request: SearchRequest) -> Search:
     elif request.filter_lang is not None or request.filter_crs is not None:
         _check_language(request)
     return Search(
-        expression=bind(_all(parts)),
+        expression=_all(parts),
         sort=_sort(request.sortby),
         limit=_limit(request.limit),
         fields=request.fields,
@@ -200,8 +200,8 @@ _COMPARISONS = {
     "gte": GreaterEqual,
 }
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
-_SUBSTRINGS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
-_QUERY_OPERATORS = (*_COMPARISONS, *_SUBSTRINGS, "in")
+_SUBSTRINGS = {"startsWith": "{}%", "endsWith": "%{}"}
+_QUERY_OPERATORS = (*_COMPARISONS, *_SUBSTRINGS, "contains", "in")
 
 
 def _query(query: Any) -> list[Predicate]:
@@ -224,21 +224,20 @@ def _query_test(name: str, operator: str, operand: Any) -> Predicate:
     if operator in _COMPARISONS:
         if operand is None and operator in ("eq", "neq"):
             return IsNull(value) if operator == "eq" else Not(IsNull(value))
-        made: list[Predicate] = [_COMPARISONS[operator](value, _query_literal(name, operator, operand))]
+        literal = _query_literal(name, operator, operand)
         if isinstance(operand, str) and _NUMBER.fullmatch(operand) and abs(float(operand)) < float("inf"):
             # pystac-client's short form `cloud<10` sends the number as a string.
-            made.append(_COMPARISONS[operator](value, Number(float(operand))))
-        return made[0] if len(made) == 1 else Or(tuple(made))
+            literal = NumericText(operand, float(operand))
+        return _COMPARISONS[operator](value, literal)
+    if operator == "contains":
+        return Member(value, _query_literal(name, operator, operand))
     if operator in _SUBSTRINGS:
         if not isinstance(operand, str):
-            if operator == "contains":  # an element of an array
-                return Member(Property(name), _query_literal(name, operator, operand))
             raise InvalidRequest(f"query: {operator} of {name!r} takes a string")
         escaped = operand.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         if len(escaped.encode()) > LIMITS.like_pattern_bytes:
             raise InvalidRequest(f"query: {operator} of {name!r} is longer than {LIMITS.like_pattern_bytes:,} bytes")
-        like = Like(value, _SUBSTRINGS[operator].format(escaped))
-        return Or((like, Member(value, Text(operand)))) if operator == "contains" else like
+        return Like(value, _SUBSTRINGS[operator].format(escaped))
     if operator == "in":
         if not isinstance(operand, list):
             raise InvalidRequest(f"query: in of {name!r} takes an array")

@@ -192,6 +192,39 @@ def export(
 
 
 @app.command
+def queryables(
+    catalog: CatalogFolder,
+    collection: str | None = None,
+    file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    remove: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Print what can be filtered by, or declare it with a JSON Schema.
+
+    Declared types win over what the data look like; with "additionalProperties": false, other names are refused.
+
+    Parameters
+    ----------
+    collection
+        Only this collection.
+    file
+        JSON Schema whose properties are the collection's queryables; `-` reads standard input.
+    remove
+        Take the collection's declaration back.
+    """
+    from swath.cli.declaring import run_queryables
+
+    if (file is not None or remove) and collection is None:
+        print("swath: name the collection\nSee: swath queryables --help", file=sys.stderr)
+        return USAGE
+    if file is not None and remove:
+        print("swath: give a file or --remove, not both\nSee: swath queryables --help", file=sys.stderr)
+        return USAGE
+    return run_queryables(catalog, collection, file, remove=remove)
+
+
+@app.command
 def check(catalog: CatalogFolder, /, *, json: Json = False) -> int:
     """Read every byte of a catalogue and compare it with what was written. Exit code 1 if anything is wrong."""
     from swath.cli.checking import run_check

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from functools import partial
 from importlib.resources import as_file, files
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from swath.cli.loading import load_sources
 from swath.config import Settings
 from swath.errors import InvalidRequest
 from swath.http.app import create_app
+from swath.http.guard import is_loopback, takes_writes
 
 __all__ = ["run_demo", "run_serve"]
 
@@ -80,13 +80,6 @@ def _bind(host: str, port: int, *, search: bool) -> socket.socket:
     raise InvalidRequest(f"cannot listen on {host}:{port}: {last.strerror}; choose another with --port")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: Any) -> int:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -107,8 +100,9 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
     )
     print(f"Swath serves {folder} at {url}/ (stop with Ctrl-C)", file=sys.stderr, flush=True)
     print(f"API documentation: {settings.public_url or url}/api.html", file=sys.stderr, flush=True)
-    if not _is_loopback(str(host)):
-        print(f"Anyone who reaches {host} can read this catalogue; nobody can write to it over HTTP.", file=sys.stderr)
+    if not is_loopback(str(host)):
+        write = "write to it too" if takes_writes(settings) else "but not write to it"
+        print(f"Anyone who reaches {host} can read this catalogue, {write}.", file=sys.stderr)
     if on_ready is not None:
         threading.Thread(target=_when_ready, args=(url, on_ready), daemon=True).start()
     if settings.workers > 1:

@@ -6,7 +6,7 @@ Predicates are TRUE, FALSE or NULL for an item; values are scalars, instants, ge
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 __all__ = [
     "AContainedBy",
@@ -47,6 +47,7 @@ __all__ = [
     "Not",
     "NotEqual",
     "Number",
+    "NumericText",
     "Or",
     "Power",
     "Predicate",
@@ -103,9 +104,10 @@ class Predicate(Node):
 
 @dataclass(frozen=True, slots=True)
 class Property(Value):
-    """A property of the item, by its queryable name."""
+    """A property of the item, by its queryable name. `at` is where it was read: a text offset or a JSON pointer."""
 
     name: str
+    at: int | str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,14 @@ class Text(Value):
 @dataclass(frozen=True, slots=True)
 class Number(Value):
     value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class NumericText(Value):
+    """A string that reads as a number too, from the Query extension: a number beside numbers, else a string."""
+
+    value: str
+    number: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,7 +455,7 @@ class Function(Value):
 
 @dataclass(frozen=True, slots=True)
 class Member(Predicate):
-    """The item's array holds this element: `contains` of the STAC Query extension on an array."""
+    """`contains` of the STAC Query extension: an element of an array, or a part of a string."""
 
     value: Value
     element: Value
@@ -457,9 +467,9 @@ def walk(node: Node) -> Iterator[Node]:
     while stack:
         current = stack.pop()
         yield current
-        for field in fields(current):
-            value = getattr(current, field.name)
+        for part in fields(current):
+            value = getattr(current, part.name)
             if isinstance(value, Node):
                 stack.append(value)
             elif isinstance(value, tuple):
-                stack.extend(part for part in value if isinstance(part, Node))
+                stack.extend(each for each in value if isinstance(each, Node))

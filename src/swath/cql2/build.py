@@ -51,10 +51,12 @@ from swath.stac.time import DAY, parse_date, parse_instant
 __all__ = [
     "ARITHMETIC",
     "ARRAY",
+    "CALLS",
     "COMPARISONS",
     "FOLDS",
     "NAMES",
     "SPATIAL",
+    "TAKES_INSTANTS",
     "TEMPORAL",
     "At",
     "arithmetic",
@@ -65,7 +67,9 @@ __all__ = [
     "comparison",
     "conjunction",
     "date",
+    "describe",
     "disjunction",
+    "family",
     "fold",
     "function",
     "geometry",
@@ -123,7 +127,7 @@ TEMPORAL: dict[str, type[ast.Temporal]] = {
     "t_starts": ast.TStarts,
 }
 # These take instants; the others only intervals (OGC 21-065r2, 7.7, table of temporal functions).
-_TAKES_INSTANTS = (ast.TAfter, ast.TBefore, ast.TDisjoint, ast.TEquals, ast.TIntersects)
+TAKES_INSTANTS = (ast.TAfter, ast.TBefore, ast.TDisjoint, ast.TEquals, ast.TIntersects)
 ARRAY: dict[str, type[ast.ArrayPredicate]] = {
     "a_containedBy": ast.AContainedBy,
     "a_contains": ast.AContains,
@@ -146,11 +150,21 @@ NAMES = (
     *FOLDS, *FUNCTIONS,
 )  # fmt: skip
 
+# Operations written as calls in text, by their names in lower case.
+CALLS = {name.lower(): name for name in (*SPATIAL, *TEMPORAL, *ARRAY, *FOLDS, *FUNCTIONS)}
+
 _ORDERED = (Property, Text, Number, Boolean, DateLiteral, Timestamp, ast.Arithmetic, ast.Fold, ast.Function)
-_FAMILIES = {Text: "string", Number: "number", Boolean: "boolean", DateLiteral: "instant", Timestamp: "instant"}
+_FAMILIES = {
+    Text: "string",
+    ast.NumericText: "string",
+    Number: "number",
+    Boolean: "boolean",
+    DateLiteral: "instant",
+    Timestamp: "instant",
+}
 
 
-def _family(value: Value) -> str | None:
+def family(value: Value) -> str | None:
     """The kind of a value, where it is known before any item is looked at."""
     if isinstance(value, ast.Arithmetic):
         return "number"
@@ -166,7 +180,7 @@ def describe(node: Node) -> str:
     match node:
         case Property(name):
             return f"the property {name!r}"
-        case Text(value):
+        case Text(value) | ast.NumericText(value):
             return f"the string {value!r}"[:80]
         case Number(value):
             return f"the number {value}"
@@ -237,7 +251,7 @@ def comparison(kind: type[Comparison], left: Node, right: Node, at: At) -> Predi
 
 def _same_family(values: Sequence[Value], at: At) -> None:
     """Literals of two kinds never compare. A string beside an instant is read as one."""
-    found = {family for value in values if (family := _family(value)) is not None}
+    found = {kind for value in values if (kind := family(value)) is not None}
     if len(found) > 1 and found != {"string", "instant"}:
         raise InvalidFilter(f"a {' and a '.join(sorted(found))} cannot be compared", at)
 
@@ -264,7 +278,7 @@ def like(value: Node, pattern: Node, at: At) -> Predicate:
         raise InvalidFilter(f"expected a pattern (a string) after LIKE, found {describe(pattern)}", at)
     if len(pattern.value.encode()) > LIMITS.like_pattern_bytes:
         raise InvalidFilter(f"the pattern is longer than {LIMITS.like_pattern_bytes:,} bytes", at)
-    if not isinstance(value, Property | Text | ast.Fold | ast.Function) or _family(value) not in (None, "string"):
+    if not isinstance(value, Property | Text | ast.Fold | ast.Function) or family(value) not in (None, "string"):
         raise InvalidFilter(f"expected a string before LIKE, found {describe(value)}", at)
     return Like(value, pattern.value)
 
@@ -292,7 +306,7 @@ def temporal(kind: type[ast.Temporal], args: Sequence[Node], at: At) -> Predicat
         operand = instant(arg.value, at) if isinstance(arg, Text) else arg
         if not isinstance(operand, Property | DateLiteral | Timestamp | IntervalLiteral | ast.Interval):
             raise InvalidFilter(f"expected an instant or an interval, found {describe(operand)}", at)
-        if isinstance(operand, DateLiteral | Timestamp) and kind not in _TAKES_INSTANTS:
+        if isinstance(operand, DateLiteral | Timestamp) and kind not in TAKES_INSTANTS:
             raise InvalidFilter("this function takes intervals only; write INTERVAL(start, end)", at)
         operands.append(operand)
     return kind(*operands)
@@ -319,7 +333,7 @@ def array(items: Sequence[Node], at: At) -> ast.ArrayLiteral:
 
 def arithmetic(kind: type[ast.Arithmetic], left: Node, right: Node, at: At) -> Value:
     for side in (left, right):
-        if not (isinstance(side, Property) or (isinstance(side, Value) and _family(side) == "number")):
+        if not (isinstance(side, Property) or (isinstance(side, Value) and family(side) == "number")):
             raise InvalidFilter(f"expected a number, found {describe(side)}", at)
     return kind(left, right)  # type: ignore[arg-type]
 
@@ -331,7 +345,7 @@ def fold(kind: type[ast.Fold], args: Sequence[Node], at: At) -> Value:
     (value,) = args
     if isinstance(value, Text):
         return Text(fold_case(value.value) if kind is ast.CaseI else fold_accents(value.value))
-    if isinstance(value, Property | ast.Fold) or (isinstance(value, ast.Function) and _family(value) == "string"):
+    if isinstance(value, Property | ast.Fold) or (isinstance(value, ast.Function) and family(value) == "string"):
         return kind(value)
     raise InvalidFilter(f"expected a string, found {describe(value)}", at)
 
@@ -343,7 +357,7 @@ def function(name: str, args: Sequence[Node], at: At) -> Value:
     for arg, wanted in zip(args, definition.arguments, strict=True):
         if not isinstance(arg, Value) or isinstance(arg, ast.ArrayLiteral | Geometry | BBoxLiteral | IntervalLiteral):
             raise InvalidFilter(f"{name} takes a {wanted}, found {describe(arg)}", at)
-        if _family(arg) not in (None, wanted):
+        if family(arg) not in (None, wanted):
             raise InvalidFilter(f"{name} takes a {wanted}, found {describe(arg)}", at)
     return ast.Function(name, tuple(args))  # type: ignore[arg-type]
 

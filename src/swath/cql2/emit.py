@@ -100,8 +100,7 @@ def _literal(node: Node) -> str:
         case ast.IntervalLiteral(start, end):
             return f"INTERVAL({_end(start)}, {_end(end)})"
         case ast.Interval(start, end):
-            ends = ("'..'" if bound is None else _literal(bound) for bound in (start, end))
-            return f"INTERVAL({', '.join(ends)})"
+            return f"INTERVAL({', '.join(_text_end(bound) for bound in (start, end))})"
         case ast.BBoxLiteral(west, south, east, north):
             return f"BBOX({west!r}, {south!r}, {east!r}, {north!r})"
         case ast.Geometry(wkb):
@@ -116,7 +115,14 @@ def _string(value: str) -> str:
 
 
 def _end(instant: int | None) -> str:
-    return "'..'" if instant is None else f"TIMESTAMP('{format_instant(instant)}')"
+    """An end of an interval: a bare string, as the grammar has it (OGC 21-065r2, Annex B, instantParameter)."""
+    return "'..'" if instant is None else f"'{format_instant(instant)}'"
+
+
+def _text_end(bound: Node | None) -> str:
+    if bound is None or isinstance(bound, ast.Property):
+        return "'..'" if bound is None else _literal(bound)
+    return f"'{_json_end(bound)}'"
 
 
 def to_json(node: Node) -> Any:  # noqa: C901 - one case a node

@@ -36,6 +36,7 @@ from swath.cql2.ast import (
     Node,
     Not,
     Number,
+    NumericText,
     Or,
     Predicate,
     Property,
@@ -70,7 +71,7 @@ __all__ = ["Evaluator", "Truth"]
 _VERTICES_PER_CALL = 2_000_000
 
 
-_LITERALS = (Text, Number, Boolean, DateLiteral, Timestamp)
+_LITERALS = (Text, Number, NumericText, Boolean, DateLiteral, Timestamp)
 
 
 class Evaluator:
@@ -155,6 +156,9 @@ class Evaluator:
             case Text(value):
                 if column.strings is not None:
                     self._compare_text(kind, column.strings, value, truth)
+            case NumericText(value, number):
+                self._compare(kind, column, Text(value), truth)
+                self._compare(kind, column, Number(number), truth)
             case DateLiteral(start):
                 compare_instants(compare, column.strings, (start, start + DAY - 1), truth, every=True)
             case Timestamp(instant):
@@ -274,15 +278,18 @@ class Evaluator:
     def member(self, node: Member, frame: Frame, where: Mask | None) -> Truth:  # noqa: ARG002
         truth = nothing(frame.size)
         if isinstance(node.value, Property) and isinstance(node.element, Text | Number | Boolean):
-            arrays = frame.column(node.value.name).arrays
-            if arrays is not None:
-                wanted = node.element.value
+            column, wanted = frame.column(node.value.name), node.element.value
+            if column.arrays is not None:
                 exact = isinstance(wanted, bool)
                 hit = [
                     any(entry == wanted and isinstance(entry, bool) == exact for entry in array)
-                    for array in arrays.values
+                    for array in column.arrays.values
                 ]
-                decide(truth, arrays.rows, np.array(hit, np.bool_)[arrays.codes])
+                decide(truth, column.arrays.rows, np.array(hit, np.bool_)[column.arrays.codes])
+            if column.strings is not None and isinstance(wanted, str):
+                part = unicodedata.normalize("NFC", wanted)
+                chosen = self._select(column.strings.dictionary, node, lambda entry: part in entry)
+                decide(truth, column.strings.rows, chosen[column.strings.codes])
         return truth
 
     # -- space --------------------------------------------------------------------------------

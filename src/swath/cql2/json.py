@@ -48,11 +48,13 @@ class _Reader:
     def object(self, value: dict[str, Any], at: str, depth: int) -> Node:
         if "op" in value:
             return self.operation(value, at, depth)
+        if "function" in value:
+            return self.operation(_from_draft(value, at), at, depth)
         if "property" in value:
             name = value["property"]
             if not isinstance(name, str) or not name:
                 raise InvalidFilter("a property name is a string that is not empty", f"{at}/property")
-            return Property(name)
+            return Property(name, at)
         if "timestamp" in value:
             return build.timestamp(_string(value["timestamp"], f"{at}/timestamp"), f"{at}/timestamp")
         if "date" in value:
@@ -131,6 +133,18 @@ class _Reader:
         if name in build.ARITHMETIC:
             return build.arithmetic(build.ARITHMETIC[name], nodes[0], nodes[1], where)
         return build.comparison(build.COMPARISONS[name], nodes[0], nodes[1], where)
+
+
+def _from_draft(value: dict[str, Any], at: str) -> dict[str, Any]:
+    """The forms that drafts had for calls: {"function": name, "args"} and {"function": {"name", "arguments"}}."""
+    function = value["function"]
+    if isinstance(function, dict):
+        name, arguments = function.get("name"), function.get("arguments", function.get("args"))
+    else:
+        name, arguments = function, value.get("args", value.get("arguments"))
+    if not isinstance(name, str) or name.lower() not in build.CALLS:
+        raise InvalidFilter(f"{_kind(name)} is not a function; the functions are {', '.join(build.CALLS.values())}", at)
+    return {"op": name, "args": arguments}
 
 
 def _kind(value: object) -> str:

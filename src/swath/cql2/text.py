@@ -49,7 +49,6 @@ _ESCAPE = re.compile(r"''|\\(.)", re.DOTALL)
 _WKT_TYPES = frozenset(
     ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION")
 )
-_CALLS = {name.lower(): name for name in (*build.SPATIAL, *build.TEMPORAL, *build.ARRAY, *build.FOLDS, *FUNCTIONS)}
 _CONSTRUCTORS = _WKT_TYPES | {"DATE", "TIMESTAMP", "INTERVAL", "BBOX"}
 _KEYWORDS = frozenset(("AND", "OR", "NOT", "LIKE", "BETWEEN", "IN", "IS", "NULL", "TRUE", "FALSE", "DIV"))
 
@@ -240,7 +239,7 @@ class _Reader:
         if upper in _WKT_TYPES and (opened or (self.peek().text.upper() == "Z" and self.peek(1).text == "(")):
             self.push(self.wkt(token), token.at)
         elif not opened:
-            self.push(Property(token.text), token.at)
+            self.push(Property(token.text, token.at), token.at)
         elif upper in ("DATE", "TIMESTAMP"):
             self.push(self.instant(upper, token.at), token.at)
         elif upper == "INTERVAL":
@@ -261,12 +260,12 @@ class _Reader:
     def function(self, token: _Token) -> None:
         """Open the group of a call; its arguments are operands like any other, up to `)`."""
         name = token.text.lower()
-        if name not in _CALLS:
-            near = difflib.get_close_matches(name, _CALLS, 1)
+        if name not in build.CALLS:
+            near = difflib.get_close_matches(name, build.CALLS, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InvalidFilter(f"unknown function {token.text!r}{hint}", token.at)
         self.next()
-        self.open(_Operator(_CALLS[name], 0, token.at))
+        self.open(_Operator(build.CALLS[name], 0, token.at))
 
     def operator(self) -> bool:
         """What may follow an operand. True at the end of the text."""
@@ -397,7 +396,7 @@ class _Reader:
         if token.kind == "name" and token.text.upper() in ("DATE", "TIMESTAMP") and self.peek().text == "(":
             return self.instant(token.text.upper(), token.at)
         if token.kind == "name":
-            return Property(token.text)
+            return Property(token.text, token.at)
         if token.kind == "quoted":
             return _quoted(token)
         raise self.fault(token, "an instant, a property or '..'")
@@ -452,7 +451,7 @@ def _quoted(token: _Token) -> Property:
     name = token.text[1:-1].replace('""', '"')
     if not name:
         raise InvalidFilter("a property name is not empty", token.at)
-    return Property(name)
+    return Property(name, token.at)
 
 
 def _tokens(text: str) -> list[_Token]:

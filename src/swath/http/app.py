@@ -34,6 +34,7 @@ from swath.errors import (
 )
 from swath.http.call import Call
 from swath.http.errors import problem
+from swath.http.guard import check_write
 from swath.http.links import Address, address_of
 from swath.http.middleware import Compression, Cors
 from swath.http.openapi import document
@@ -70,7 +71,7 @@ class _Application:
             exception_handlers={HTTPException: self.no_route, Exception: self.failed},
         )
         inner.router.redirect_slashes = False
-        safe_posts = frozenset(route.path for route in ROUTES if route.method == "POST")
+        safe_posts = frozenset(route.path for route in ROUTES if route.method == "POST" and not route.writes)
         return _Paths(Cors(Compression(inner), safe_posts), self.settings.root_path)
 
     @asynccontextmanager
@@ -105,8 +106,10 @@ class _Application:
         return StarletteRoute(path, endpoint, methods=allowed)
 
     async def handle(self, request: Request, route: Route) -> Response:
-        body = await self.body(request, route) if route.body else b""
         address = address_of(request.scope, self.settings, self.trusted)
+        if route.writes:
+            check_write(self.settings, address, request.headers)
+        body = await self.body(request, route) if route.body else b""
         assert self.catalog is not None
         call = Call(
             catalog=self.catalog,
@@ -140,7 +143,7 @@ class _Application:
                 raise TooLarge(f"the body is larger than {LIMITS.body_bytes:,} bytes")
             chunks.append(chunk)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if size and media_type not in ("application/json", "application/geo+json"):
+        if size and media_type not in ("application/json", "application/geo+json", "application/schema+json"):
             raise UnsupportedMediaType(
                 f"{route.path} reads application/json, not {media_type[:80] or 'a body without Content-Type'!r}"
             )

@@ -20,6 +20,7 @@ ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.InvalidCursor, 400, "InvalidToken"),
     (errors.InvalidDocument, 400, "InvalidDocument"),
     (errors.InvalidRequest, 400, "InvalidParameter"),
+    (errors.NotAllowed, 403, "NotAllowed"),
     (errors.NotFound, 404, "NotFound"),
     (errors.MethodNotAllowed, 405, "MethodNotAllowed"),
     (errors.NotAcceptable, 406, "NotAcceptable"),

@@ -108,6 +108,16 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "required": ["$schema", "$id", "type", "properties"],
         "properties": {"properties": {"type": "object"}},
     },
+    "schema": {
+        "type": "object",
+        "description": "A JSON Schema whose properties are queryables.",
+        "required": ["properties"],
+        "properties": {
+            "type": {"type": "string", "enum": ["object"]},
+            "properties": {"type": "object", "additionalProperties": {"type": "object"}},
+            "additionalProperties": {"type": "boolean"},
+        },
+    },
     "limits": {"type": "object", "additionalProperties": {"type": "number"}},
     "functions": {
         "type": "object",
@@ -161,6 +171,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 _FAULTS = {
     400: "the request cannot be understood",
+    403: "not allowed here",
     404: "there is no such thing",
     410: "the token is from an earlier life of the catalogue",
     413: "larger than /limits allows",
@@ -203,7 +214,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.body:
         operation["requestBody"] = {
-            "required": False,
+            "required": route.method == "PUT",
             "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}},
         }
     return operation

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from swath.catalog import build_search
 from swath.catalog.request import SearchRequest
 from swath.cql2.functions import FUNCTIONS
-from swath.errors import InvalidRequest
+from swath.errors import InvalidRequest, NotFound
 from swath.http.call import Call
 from swath.http.conformance import CLASSES
 from swath.http.docs import docs_asset, docs_page
@@ -41,6 +41,7 @@ from swath.http.responses import (
 )
 from swath.limits import LIMITS
 from swath.search import Page
+from swath.store.base import Outcome
 
 __all__ = ["OPENAPI", "ROUTES", "Call", "Route"]
 
@@ -62,6 +63,7 @@ class Route:
     faults: tuple[int, ...] = (400, 503)
     tag: str = "STAC"
     lane: Literal["search", "side", "loop"] = "search"
+    writes: bool = False
 
 
 # -- catalogue -----------------------------------------------------------------------------------
@@ -170,26 +172,34 @@ def functions(call: Call) -> Response:
 
 
 def queryables(call: Call) -> Response:
-    return _names(call, call.catalog.queryables(call.path.get("collection"), call.rule), "Queryables")
+    found = call.catalog.queryables(call.path.get("collection"), call.rule)
+    return _names(call, {"title": "Queryables", **found})
+
+
+def declare(call: Call) -> Response:
+    """The queryables of a collection as its publisher wants them: they win over what the data look like."""
+    call.parameters(())
+    outcome = call.catalog.declare(call.path["collection"], call.body, call.rule, "http")
+    found = call.catalog.queryables(call.path["collection"], call.rule)
+    return _names(call, {"title": "Queryables", **found}, 201 if outcome is Outcome.CREATED else 200)
+
+
+def undeclare(call: Call) -> Response:
+    call.parameters(())
+    if call.catalog.declare(call.path["collection"], None, call.rule, "http") is Outcome.MISSING:
+        raise NotFound(f"the collection {call.path['collection']!r} declares no queryables")
+    return Response(status_code=204)
 
 
 def sortables(call: Call) -> Response:
-    return _names(call, call.catalog.sortables(call.path.get("collection"), call.rule), "Sortables")
+    properties = call.catalog.sortables(call.path.get("collection"), call.rule)
+    return _names(call, {"title": "Sortables", "properties": properties, "additionalProperties": False})
 
 
-def _names(call: Call, properties: dict[str, Any], title: str) -> Response:
+def _names(call: Call, members: dict[str, Any], status: int = 200) -> Response:
     call.parameters(())
-    return json_answer(
-        {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "$id": _here(call),
-            "type": "object",
-            "title": title,
-            "properties": properties,
-            "additionalProperties": title == "Queryables",
-        },
-        SCHEMA,
-    )
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": _here(call), "type": "object"}
+    return json_answer({**head, **members}, SCHEMA, status)
 
 
 # -- items ---------------------------------------------------------------------------------------
@@ -282,6 +292,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/collections/{collection}/queryables", queryables, "getCollectionQueryables",
           "What the items of a collection can be filtered by", ("collection",),
           answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),
+    Route("PUT", "/collections/{collection}/queryables", declare, "putCollectionQueryables",
+          "Declare what the items of a collection can be filtered by", ("collection",), "schema",
+          {200: (SCHEMA, "names"), 201: (SCHEMA, "names")}, (400, 403, 404, 413, 415, 503), writes=True),
+    Route("DELETE", "/collections/{collection}/queryables", undeclare, "deleteCollectionQueryables",
+          "Take that declaration back", ("collection",), answers={204: ("", "")}, faults=(400, 403, 404, 503),
+          writes=True),
     Route("GET", "/collections/{collection}/sortables", sortables, "getCollectionSortables",
           "What the items of a collection can be sorted by", ("collection",),
           answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),

@@ -34,6 +34,7 @@ __all__ = [
     "absolute_hrefs",
     "check_id",
     "decode",
+    "decode_compact",
     "leaves",
     "members",
     "read_collection",
@@ -106,10 +107,10 @@ class CollectionDocument:
 
 def decode(raw: bytes, what: str) -> Any:
     """JSON bytes as Python values. InvalidDocument for malformed text, deep nesting, duplicate keys, bad strings."""
-    return _decode(raw, what)[0]
+    return decode_compact(raw, what)[0]
 
 
-def _decode(raw: bytes, what: str) -> tuple[Any, bytes]:
+def decode_compact(raw: bytes, what: str) -> tuple[Any, bytes]:
     """The values, and the text without its insignificant white space."""
     try:
         value = msgspec.json.decode(raw)
@@ -244,7 +245,7 @@ def absolute_hrefs(raw: bytes, base: str) -> bytes:
 
     InvalidDocument when it is not JSON. Everything else stays as it is spelled.
     """
-    _, body = _decode(raw, "document")
+    _, body = decode_compact(raw, "document")
     if not body.startswith(b"{"):
         return raw
     spans = members(body)
@@ -273,7 +274,7 @@ def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | C
     """
     if len(raw) > LIMITS.item_bytes:
         raise InvalidDocument(f"the document is larger than {LIMITS.item_bytes:,} bytes")
-    content, body = _decode(raw, "document")
+    content, body = decode_compact(raw, "document")
     if not isinstance(content, dict):
         raise InvalidDocument("a STAC document is a JSON object")
     kind = content.get("type")

@@ -10,17 +10,19 @@ the catalogue as it was then.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from swath.cql2.ast import Predicate
+from swath.cql2.queryables import Declared
 from swath.search import SortKey, StoredItem
 from swath.stac.document import CollectionDocument, ItemDocument
 
 __all__ = [
     "Change",
     "CollectionRecord",
+    "Declaration",
     "Fact",
     "Hit",
     "Index",
@@ -46,6 +48,8 @@ class Operation(enum.IntEnum):
     DELETE_ITEM = 2
     PUT_COLLECTION = 3
     DELETE_COLLECTION = 4
+    PUT_QUERYABLES = 5  # what a collection declares
+    DELETE_QUERYABLES = 6
 
 
 class Outcome(enum.Enum):
@@ -100,15 +104,25 @@ class CollectionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Declaration:
+    """The queryables of a collection, as a JSON Schema in bytes."""
+
+    collection: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedWrite:
     """A document made ready outside the write lock: packed, with what the ledger keeps beside it.
 
-    `collection` is None for a collection itself; `made` marks one that Swath wrote in place of a missing one.
-    `facts` are names of properties and the kinds of their values. `size` is that of the unpacked bytes.
+    `operation` is one of the PUTs. `id` is the item's, else the collection's; `made` marks a collection that Swath
+    wrote in place of a missing one. `facts` are names of properties and the kinds of their values. `size` is that
+    of the unpacked bytes.
     """
 
+    operation: Operation
     id: str
-    collection: str | None
+    collection: str
     size: int
     dictionary: int
     packed: bytes
@@ -121,10 +135,14 @@ class PreparedWrite:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The end of an item, or of a whole collection with all that it holds (`item` is None)."""
+    """The end of an item, of a collection with all that it holds, or of what it declares.
 
+    `operation` is one of the DELETEs; `id` is the item's, else the collection's.
+    """
+
+    operation: Operation
+    id: str
     collection: str
-    item: str | None = None
 
 
 class Ledger(Protocol):
@@ -158,13 +176,16 @@ class Ledger(Protocol):
 
     def collection(self, collection_id: str) -> CollectionRecord | None: ...
 
+    def declaration(self, collection_id: str) -> bytes | None:
+        """The queryables that a live collection declares at the head, as they were sent."""
+
     def item(self, collection_id: str, item_id: str) -> StoredItem | None:
         """The live item at the head."""
 
     def items(self, seqs: Sequence[int]) -> list[StoredItem]:
         """Stored items by version, in the order asked."""
 
-    def prepare(self, document: ItemDocument | CollectionDocument) -> PreparedWrite:
+    def prepare(self, document: ItemDocument | CollectionDocument | Declaration) -> PreparedWrite:
         """Everything about a write that needs no lock."""
 
     def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:
@@ -240,6 +261,9 @@ class Index(Protocol):
         count_seconds: float | None = None,
     ) -> Selection:
         """The first `limit` items behind `after` in the order of `sort`, at a revision."""
+
+    def declared(self, revision: int) -> Mapping[int, Declared]:
+        """What collections declare of their queryables at a revision, by collection key."""
 
     def scan(self, expression: Predicate, *, revision: int) -> Iterable[int]:
         """Every selected version, oldest write first, without any order of the items."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from swath.cql2.ast import Predicate
 from swath.cql2.evaluate import Evaluator
 from swath.cql2.frame import Column
+from swath.cql2.queryables import Declared, read_declared
 from swath.errors import Unavailable
 from swath.limits import LIMITS
 from swath.search import SortKey
@@ -26,6 +28,7 @@ from swath.store.columns.tail import ALIVE, Tail
 __all__ = ["ColumnIndex", "item_frame"]
 
 _PULL_ROWS = 2_000
+_DECLARATIONS = (Operation.PUT_QUERYABLES, Operation.DELETE_QUERYABLES)
 _TEMPORAL = frozenset(("date", "date-time"))
 _STRINGS = _TEMPORAL | {"string"}
 
@@ -39,11 +42,22 @@ class _State:
     names: dict[int, str] = field(default_factory=dict)
     collection_died: dict[int, int] = field(default_factory=dict)
     kinds: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
+    declared: dict[int, tuple[tuple[int, Declared | None], ...]] = field(default_factory=dict)
     revision: int = 0
 
+    def declared_at(self, revision: int) -> dict[int, Declared]:
+        """What collections declared, the latest that is not younger than the revision."""
+        found = {}
+        for key, history in self.declared.items():
+            latest = next((each for seq, each in reversed(history) if seq <= revision), None)
+            if latest is not None and not self.collection_died.get(key, ALIVE) <= revision:
+                found[key] = latest
+        return found
+
     def temporal_at(self, revision: int) -> Callable[[str], NDArray[np.int64]]:
-        """Collections in which a name held nothing but instants, as known at the revision."""
+        """Collections in which a name held nothing but instants, as declared or known at the revision."""
         kinds = self.kinds
+        declared = self.declared_at(revision)
 
         @cache
         def lookup(name: str) -> NDArray[np.int64]:
@@ -51,7 +65,12 @@ class _State:
             for fact in kinds.get(name, ()):
                 if fact.revision <= revision and fact.kind in _STRINGS:
                     known.setdefault(fact.collection, set()).add(fact.kind)
-            return np.array([key for key, found in known.items() if found <= _TEMPORAL], np.int64)
+            instants = {key for key, found in known.items() if found <= _TEMPORAL}
+            for key, each in declared.items():
+                said = each.instants_only(name)
+                if said is not None:
+                    (instants.add if said else instants.discard)(key)
+            return np.array(sorted(instants), np.int64)
 
         return lookup
 
@@ -98,6 +117,10 @@ class ColumnIndex:
             version = change.version
             if version.operation == Operation.PUT_COLLECTION:
                 state.names = {**state.names, version.collection: version.id}
+            elif version.operation in _DECLARATIONS:
+                said = read_declared(msgspec.json.decode(change.body)) if change.body else None
+                history = (*state.declared.get(version.collection, ()), (version.seq, said))
+                state.declared = {**state.declared, version.collection: history}
             elif version.operation == Operation.DELETE_COLLECTION:
                 state.collection_died = {**state.collection_died, version.collection: version.seq}
             else:
@@ -170,6 +193,10 @@ class ColumnIndex:
             hits[0] = hits[0]._replace(key=order.key_of(int(chosen[0])))
             hits[-1] = hits[-1]._replace(key=order.key_of(int(chosen[-1])))
         return Selection(tuple(reversed(hits)) if backward else tuple(hits), more, matched)
+
+    def declared(self, revision: int) -> Mapping[int, Declared]:
+        state = self._state
+        return state.declared_at(revision) if state.declared else {}
 
     def scan(self, expression: Predicate, *, revision: int) -> Iterable[int]:
         state = self._state

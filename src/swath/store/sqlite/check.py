@@ -24,11 +24,11 @@ __all__ = ["CheckReport", "check"]
 # Each statement lists what must not be: a version, and what is wrong with it.
 _RULES = (
     (
-        "SELECT seq FROM version v WHERE op IN (1, 3) AND NOT EXISTS (SELECT 1 FROM body b WHERE b.seq = v.seq)",
+        "SELECT seq FROM version v WHERE op IN (1, 3, 5) AND NOT EXISTS (SELECT 1 FROM body b WHERE b.seq = v.seq)",
         "version {} has lost its document",
     ),
     (
-        "SELECT seq FROM body b WHERE NOT EXISTS (SELECT 1 FROM version v WHERE v.seq = b.seq AND v.op IN (1, 3))",
+        "SELECT seq FROM body b WHERE NOT EXISTS (SELECT 1 FROM version v WHERE v.seq = b.seq AND v.op IN (1, 3, 5))",
         "document {} belongs to no version",
     ),
     (
@@ -56,6 +56,11 @@ _RULES = (
         """SELECT c.seq FROM live_collection c LEFT JOIN version v ON v.seq = c.seq WHERE v.seq IS NULL OR v.op <> 3
            OR v.collection_key <> c.key OR v.id <> c.id""",
         "the live collection of version {} is another",
+    ),
+    (
+        """SELECT d.seq FROM declared d LEFT JOIN version v ON v.seq = d.seq WHERE v.seq IS NULL OR v.op <> 5
+           OR v.collection_key <> d.collection_key""",
+        "the declared queryables of version {} are another's",
     ),
     (
         """SELECT v.seq FROM version v WHERE NOT EXISTS (SELECT 1 FROM incarnation i WHERE i.key = v.collection_key)""",
@@ -143,9 +148,10 @@ def _check_bodies(connection: apsw.Connection, report: CheckReport, on_progress:
             body = codec.unpack(dictionary, data)
             report.bytes += len(body)
             fault = fault or _fault(body, digest, links, shape)
-            named = msgspec.json.decode(body, type=_Named)
-            if named.id != thing or (op == Operation.PUT_ITEM and named.collection != collection):
-                fault = fault or "its id is not the one in its document"
+            if op != Operation.PUT_QUERYABLES:
+                named = msgspec.json.decode(body, type=_Named)
+                if named.id != thing or (op == Operation.PUT_ITEM and named.collection != collection):
+                    fault = fault or "its id is not the one in its document"
         except (SwathError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             fault = str(error)
         if fault:

@@ -13,9 +13,20 @@ import apsw
 
 from swath.errors import CatalogDamaged
 from swath.search import StoredItem
-from swath.stac.document import CollectionDocument, ItemDocument, leaves
+from swath.stac.document import CollectionDocument, ItemDocument, LinkSpans, leaves
 from swath.stac.time import parse_temporal
-from swath.store.base import Change, CollectionRecord, Fact, Mode, Outcome, PreparedWrite, Removal, Version
+from swath.store.base import (
+    Change,
+    CollectionRecord,
+    Declaration,
+    Fact,
+    Mode,
+    Operation,
+    Outcome,
+    PreparedWrite,
+    Removal,
+    Version,
+)
 from swath.store.sqlite import schema
 from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary
 from swath.store.sqlite.schema import one, rows
@@ -150,6 +161,13 @@ class SqliteLedger:
         row = one(self._reader(), sql, (collection_id,))
         return self._collection(row) if row is not None else None
 
+    def declaration(self, collection_id: str) -> bytes | None:
+        sql = """
+            SELECT b.dictionary, b.data FROM live_collection c JOIN declared d ON d.collection_key = c.key
+            JOIN body b ON b.seq = d.seq WHERE c.id = ?"""
+        row = one(self._reader(), sql, (collection_id,))
+        return self._codec.unpack(*row) if row is not None else None
+
     def _collection(self, row: tuple[Any, ...]) -> CollectionRecord:
         key, collection_id, seq, dictionary, data, links = row
         return CollectionRecord(key, collection_id, seq, self._codec.unpack(dictionary, data), links)
@@ -189,17 +207,32 @@ class SqliteLedger:
 
     # -- writing ------------------------------------------------------------------------------
 
-    def prepare(self, document: ItemDocument | CollectionDocument) -> PreparedWrite:
-        body, links = document.body, document.links.pack()
+    def prepare(self, document: ItemDocument | CollectionDocument | Declaration) -> PreparedWrite:
+        body = document.body
         digest = hashlib.blake2b(body, digest_size=16).digest()
-        if isinstance(document, CollectionDocument):
+        if not isinstance(document, ItemDocument):
             packed = self._codec.pack(BUILT_IN, body)
-            return PreparedWrite(document.id, None, len(body), BUILT_IN, packed, digest, links, made=document.made)
+            if isinstance(document, Declaration):
+                name, links = document.collection, LinkSpans(0, 0).pack()
+                operation, made = Operation.PUT_QUERYABLES, False
+            else:
+                name, links = document.id, document.links.pack()
+                operation, made = Operation.PUT_COLLECTION, document.made
+            return PreparedWrite(operation, name, name, len(body), BUILT_IN, packed, digest, links, made=made)
         dictionary = self._packing.get(document.collection, BUILT_IN)
         facts = tuple({(name, kind_of(value)) for name, value in leaves(document.content["properties"])})
         packed = self._codec.pack(dictionary, body)
         return PreparedWrite(
-            document.id, document.collection, len(body), dictionary, packed, digest, links, document.shape, facts
+            Operation.PUT_ITEM,
+            document.id,
+            document.collection,
+            len(body),
+            dictionary,
+            packed,
+            digest,
+            document.links.pack(),
+            document.shape,
+            facts,
         )
 
     def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:

@@ -42,6 +42,7 @@ CREATE TABLE body(seq INTEGER PRIMARY KEY, dictionary INTEGER NOT NULL, data BLO
                   shape BLOB, sum INTEGER NOT NULL) STRICT;
 CREATE TABLE live(collection_key INTEGER NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL,
                   PRIMARY KEY (collection_key, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE declared(collection_key INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
 CREATE TABLE dictionary(id INTEGER PRIMARY KEY, collection_key INTEGER, step INTEGER NOT NULL,
                         data BLOB NOT NULL) STRICT;
 CREATE TABLE fact(collection_key INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, rev INTEGER NOT NULL,

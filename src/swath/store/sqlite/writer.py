@@ -188,12 +188,15 @@ class Writer:
 
     def _apply(self, request: _Request, batch: _Batch) -> None:
         for write in request.writes:
-            if isinstance(write, Removal):
-                outcome = self._remove(write, batch)
-            elif write.collection is not None:
-                outcome = self._put_item(write, write.collection, request.mode, batch)
-            else:
-                outcome = self._put_collection(write, request.mode, batch)
+            match write:
+                case PreparedWrite(operation=Operation.PUT_ITEM):
+                    outcome = self._put_item(write, request.mode, batch)
+                case PreparedWrite(operation=Operation.PUT_COLLECTION):
+                    outcome = self._put_collection(write, request.mode, batch)
+                case PreparedWrite():
+                    outcome = self._declare(write, batch)
+                case Removal():
+                    outcome = self._remove(write, batch)
             request.outcomes.append(outcome)
 
     def _collection_key(self, collection_id: str, batch: _Batch) -> int | None:
@@ -223,8 +226,8 @@ class Writer:
             batch.bodies.append((batch.seq, *kept, schema.body_sum(*kept)))
         return batch.seq
 
-    def _put_item(self, write: PreparedWrite, collection: str, mode: Mode, batch: _Batch) -> Outcome:
-        key = self._collection_key(collection, batch)
+    def _put_item(self, write: PreparedWrite, mode: Mode, batch: _Batch) -> Outcome:
+        key = self._collection_key(write.collection, batch)
         if key is None:
             return Outcome.NO_COLLECTION
         current = self._current(key, write.id, batch)
@@ -278,18 +281,38 @@ class Writer:
         batch.keys[write.id] = key
         return Outcome.CREATED if row is None else Outcome.UPDATED
 
+    def _declare(self, write: PreparedWrite, batch: _Batch) -> Outcome:
+        key = self._collection_key(write.collection, batch)
+        if key is None:
+            return Outcome.NO_COLLECTION
+        self._flush(batch)
+        sql = "SELECT d.seq, v.digest FROM declared d JOIN version v ON v.seq = d.seq WHERE d.collection_key = ?"
+        row = one(self._connection, sql, (key,))
+        if row is not None and row[1] == write.digest:
+            return Outcome.UNCHANGED
+        seq = self._append(batch, Operation.PUT_QUERYABLES, key, write.id, row[0] if row else None, write)
+        self._connection.execute("INSERT OR REPLACE INTO declared VALUES (?, ?)", (key, seq))
+        return Outcome.UPDATED if row else Outcome.CREATED
+
     def _remove(self, removal: Removal, batch: _Batch) -> Outcome:
         key = self._collection_key(removal.collection, batch)
         if key is None:
             return Outcome.MISSING
-        if removal.item is not None:
-            current = self._current(key, removal.item, batch)
+        if removal.operation is Operation.DELETE_ITEM:
+            current = self._current(key, removal.id, batch)
             if current is None:
                 return Outcome.MISSING
-            self._append(batch, Operation.DELETE_ITEM, key, removal.item, current[0], None)
-            batch.live[key, removal.item] = None
+            self._append(batch, Operation.DELETE_ITEM, key, removal.id, current[0], None)
+            batch.live[key, removal.id] = None
             return Outcome.DELETED
         self._flush(batch)
+        if removal.operation is Operation.DELETE_QUERYABLES:
+            declared = one(self._connection, "SELECT seq FROM declared WHERE collection_key = ?", (key,))
+            if declared is None:
+                return Outcome.MISSING
+            self._append(batch, Operation.DELETE_QUERYABLES, key, removal.id, declared, None)
+            self._connection.execute("DELETE FROM declared WHERE collection_key = ?", (key,))
+            return Outcome.DELETED
         seq = one(self._connection, "SELECT seq FROM live_collection WHERE id = ?", (removal.collection,))
         self._append(batch, Operation.DELETE_COLLECTION, key, removal.collection, seq, None)
         self._connection.execute("DELETE FROM live_collection WHERE id = ?", (removal.collection,))

@@ -1,0 +1,50 @@
+"""Who may send an unsafe method while there are no accounts: this machine's user, and no page in a browser.
+
+A server that listens on a loopback address takes writes; any other is read-only unless a setting says
+otherwise. `Host` is checked against DNS rebinding, `Origin` and `Sec-Fetch-Site` against forged requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from swath.config import Settings
+from swath.errors import NotAllowed
+from swath.http.links import Address
+
+__all__ = ["check_write", "is_loopback", "takes_writes"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def takes_writes(settings: Settings) -> bool:
+    return settings.writes == "on" or (settings.writes == "loopback" and is_loopback(settings.host))
+
+
+def check_write(settings: Settings, address: Address, headers: Mapping[str, str]) -> None:
+    """NotAllowed, with the setting that would allow it, for a write that this server must not take."""
+    if not takes_writes(settings):
+        raise NotAllowed(
+            "this server is read-only: it can be reached from other machines; SWATH_WRITES=on allows writes"
+        )
+    asked = urlsplit(address.base)
+    allowed = {"localhost", settings.host, *settings.host_names()}
+    if settings.public_url:
+        allowed.add(urlsplit(settings.public_url).hostname or "")
+    host = asked.hostname or ""
+    if host not in allowed and not is_loopback(host):
+        raise NotAllowed(f"writes are not taken under the name {host!r}; SWATH_ALLOWED_HOSTS={host} allows it")
+    site = headers.get("sec-fetch-site", "none")
+    origin = headers.get("origin")
+    if site not in ("none", "same-origin") or (origin is not None and origin != f"{asked.scheme}://{asked.netloc}"):
+        raise NotAllowed("writes are not taken from pages of other sites")
