@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # A pyenv shim exists for versions that are not installed: ask it to run.
 USABLE := $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint torture benchmark clean
+.PHONY: demo test lint torture fuzz benchmark clean
 
 demo: $(VENV)/.installed
 	$(BIN)/swath demo
@@ -19,6 +19,11 @@ lint: $(VENV)/.installed-dev
 
 torture: $(VENV)/.installed-dev
 	SWATH_TORTURE=1 $(BIN)/python -m pytest -s
+
+# Made-up filters against the readers; FUZZ="--seconds 60" for a shorter run.
+FUZZ := --count 10_000_000 --workers 2
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fuzz_filters $(FUZZ)
 
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.load

@@ -430,7 +430,7 @@ MATCHES = (
     Known("cql2", "answer", "compares instants in IN as text (3.1)", lists_instants),
     Known("cql2", "answer", "takes the brackets of an array's only member for grouping (new; 4.6)",
           lambda d: d.has(ast.ArrayPredicate) and to_json(d.tree) != d.theirs["json"]),
-    Known("cql2", "answer", "calculates with an interval whose property makes it end before it starts; ours is NULL (new)",
+    Known("cql2", "answer", "calculates with an interval that a property ends before it starts; ours is NULL (new)",
           lambda d: d.has(ast.Interval) and d.theirs["ours"] is None),
     Known("cql2", "answer", "knows no functions and calls them NULL, where it does not raise (3.1)",
           lambda d: d.has(ast.Function) and d.has(ast.IsNull)),

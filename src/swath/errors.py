@@ -22,6 +22,9 @@ Domain code raises these; `http.errors` gives each a status and a code, and the 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "CatalogDamaged",
     "CatalogUnusable",
@@ -39,11 +42,34 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "UnsupportedMediaType",
+    "nearest",
+    "shown",
 ]
+
+
+_LONGEST_MESSAGE = 2_000
+_LONGEST_NAME = 100
 
 
 class SwathError(Exception):
     """Base of all. `str(error)` names the thing and the fix, in words for a user."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")
+
+
+def shown(text: object) -> str:
+    """What a caller sent, as an error quotes it: not all of it when it is long."""
+    if isinstance(text, str):
+        return repr(text) if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]!r}…"
+    return f"{text!r}"[:_LONGEST_NAME]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like a mistyped one. None for what is too long to be a mistake."""
+    if len(name) > _LONGEST_NAME:
+        return None
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
 
 
 class InvalidRequest(SwathError):

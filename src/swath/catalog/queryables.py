@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swath.cql2.bind import ALIASES
 from swath.cql2.queryables import is_geometry
-from swath.errors import InvalidRequest
+from swath.errors import InvalidRequest, nearest, shown
 from swath.search import SortKey
 from swath.store.base import PropertyFacts
 
@@ -120,6 +119,6 @@ def check_sort(sort: Iterable[SortKey], facts: Sequence[PropertyFacts]) -> None:
     for key in sort:
         if key.name in known:
             continue
-        near = difflib.get_close_matches(key.name, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; /sortables lists what there is"
-        raise InvalidRequest(f"sortby: unknown field {key.name!r}{hint}")
+        near = nearest(key.name, known)
+        hint = f"; did you mean {near!r}?" if near else "; /sortables lists what there is"
+        raise InvalidRequest(f"sortby: unknown field {shown(key.name)}{hint}")

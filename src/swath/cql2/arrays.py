@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from swath.cql2 import ast
 from swath.cql2.ast import ArrayLiteral, Boolean, DateLiteral, Number, Text, Timestamp, Value
+from swath.cql2.folding import nfc
 from swath.stac.time import DAY, parse_temporal
 
 __all__ = ["RELATIONS", "has_instants", "literal_set", "value_set"]
@@ -24,27 +24,35 @@ RELATIONS: dict[type[ast.ArrayPredicate], Callable[[Elements, Elements], bool]] 
 
 def has_instants(array: ArrayLiteral) -> bool:
     """Whether a literal holds dates or date-times: then strings of the data are read as such."""
-    return any(isinstance(item, DateLiteral | Timestamp) for item in array.items)
+    return any(
+        has_instants(item) if isinstance(item, ArrayLiteral) else isinstance(item, DateLiteral | Timestamp)
+        for item in array.items
+    )
 
 
 def literal_set(array: ArrayLiteral) -> Elements:
-    return frozenset(map(_of_literal, array.items))
+    return _literals(array, has_instants(array))
 
 
-def _of_literal(item: Value) -> Any:
+def _literals(array: ArrayLiteral, instants: bool) -> Elements:
+    return frozenset(_of_literal(item, instants) for item in array.items)
+
+
+def _of_literal(item: Value, instants: bool) -> Any:
     match item:
         case Boolean(value):
             return "boolean", value
         case Number(value):
             return "number", value
         case Text(value):
-            return "string", unicodedata.normalize("NFC", value)
+            span = parse_temporal(value) if instants else None
+            return ("instant", *span) if span else ("string", nfc(value))
         case DateLiteral(start):
             return "instant", start, start + DAY - 1
         case Timestamp(instant):
             return "instant", instant, instant
         case ArrayLiteral(_):
-            return "array", literal_set(item)
+            return "array", _literals(item, instants)
     raise AssertionError(item)
 
 

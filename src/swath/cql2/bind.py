@@ -10,7 +10,7 @@ from swath.cql2 import ast, build
 from swath.cql2.ast import Node, Property, Text, Value
 from swath.cql2.functions import FUNCTIONS
 from swath.cql2.queryables import CORE, Families, Queryables
-from swath.errors import InvalidFilter
+from swath.errors import InvalidFilter, shown
 
 __all__ = ["ALIASES", "bind", "resolve", "resolve_alias"]
 
@@ -135,7 +135,7 @@ class _Checker:
         except KeyError:
             near = self.queryables.nearest(node.name)
             hint = f"; did you mean {near!r}?" if near else "; /queryables lists what there is"
-            raise InvalidFilter(f"there is no queryable {node.name!r}{hint}", node.at) from None
+            raise InvalidFilter(f"there is no queryable {shown(node.name)}{hint}", node.at) from None
 
     def _takes(self, node: Value | None, *wanted: str) -> None:
         """Refuse a property that is declared as something else."""
@@ -188,4 +188,4 @@ def _article(kind: str) -> str:
 
 def _mismatch(name: Property, families: frozenset[str], why: str) -> InvalidFilter:
     what = " or ".join(_article(kind) for kind in sorted(families))
-    return InvalidFilter(f"{name.name!r} is {what}; {why}", name.at)
+    return InvalidFilter(f"{shown(name.name)} is {what}; {why}", name.at)

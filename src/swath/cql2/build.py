@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -43,7 +44,7 @@ from swath.cql2.ast import (
 )
 from swath.cql2.folding import fold_accents, fold_case
 from swath.cql2.functions import FUNCTIONS
-from swath.errors import InvalidFilter
+from swath.errors import InvalidFilter, shown
 from swath.limits import LIMITS
 from swath.stac.geometry import parse_bbox
 from swath.stac.time import DAY, parse_date, parse_instant
@@ -77,6 +78,7 @@ __all__ = [
     "interval",
     "is_in",
     "is_null",
+    "json_number",
     "like",
     "negation",
     "number",
@@ -154,6 +156,8 @@ NAMES = (
 CALLS = {name.lower(): name for name in (*SPATIAL, *TEMPORAL, *ARRAY, *FOLDS, *FUNCTIONS)}
 
 _ORDERED = (Property, Text, Number, Boolean, DateLiteral, Timestamp, ast.Arithmetic, ast.Fold, ast.Function)
+_LARGEST_PAIR = 100_000  # vertices of one times those of the other
+
 _FAMILIES = {
     Text: "string",
     ast.NumericText: "string",
@@ -179,9 +183,9 @@ def describe(node: Node) -> str:
     """What a node is, in the words of an error message."""
     match node:
         case Property(name):
-            return f"the property {name!r}"
+            return f"the property {shown(name)}"
         case Text(value) | ast.NumericText(value):
-            return f"the string {value!r}"[:80]
+            return f"the string {shown(value)}"
         case Number(value):
             return f"the number {value}"
         case Boolean(value):
@@ -205,7 +209,7 @@ def describe(node: Node) -> str:
 
 
 def _what(value: object) -> str:
-    return describe(value) if isinstance(value, Node) else repr(value)[:40]
+    return describe(value) if isinstance(value, Node) else shown(value)
 
 
 def predicate(node: Node, at: At) -> Predicate:
@@ -213,7 +217,8 @@ def predicate(node: Node, at: At) -> Predicate:
     if isinstance(node, Predicate):
         return node
     if isinstance(node, Property):
-        raise InvalidFilter(f"{node.name!r} alone is not a condition; write {node.name} = true", at)
+        name = shown(node.name)
+        raise InvalidFilter(f"{name} alone is not a condition; write {name[1:-1]} = true", at)
     raise InvalidFilter(f"expected a condition, found {describe(node)}", at)
 
 
@@ -284,7 +289,7 @@ def like(value: Node, pattern: Node, at: At) -> Predicate:
 
 
 def is_null(value: Node, at: At) -> Predicate:
-    if isinstance(value, Value):
+    if isinstance(value, Value) and not isinstance(value, ast.ArrayLiteral):
         return IsNull(value)
     raise InvalidFilter(f"expected a value before IS NULL, found {describe(value)}", at)
 
@@ -295,6 +300,11 @@ def spatial(kind: type[ast.Spatial], args: Sequence[Node], at: At) -> Predicate:
     for arg in args:
         if not isinstance(arg, Property | Geometry | BBoxLiteral):
             raise InvalidFilter(f"expected a geometry, found {describe(arg)}", at)
+    if all(isinstance(arg, Geometry) for arg in args):
+        # Two scribbles meet as often as the product of their sizes. The data are kept from that, not this.
+        sizes = [len(arg.wkb) // 16 for arg in args if isinstance(arg, Geometry)]
+        if sizes[0] * sizes[1] > _LARGEST_PAIR:
+            raise InvalidFilter("two geometries of this size cannot be held against each other", at)
     return kind(args[0], args[1])  # type: ignore[arg-type]
 
 
@@ -367,7 +377,16 @@ def number(text: str, at: At) -> Number:
     value = float(text)
     if not math.isfinite(value):
         raise InvalidFilter(f"the number {text[:40]} is too large", at)
-    return Number(int(text) if text.isdigit() else value)
+    return Number(int(text.lstrip("0") or "0") if text.isdigit() else value)
+
+
+def json_number(value: int | float, at: At) -> Number:
+    """A number of a JSON filter, which may have digits without end."""
+    try:
+        float(value)
+    except OverflowError:
+        raise InvalidFilter("the number is too large", at) from None
+    return Number(value)
 
 
 def date(text: str, at: At) -> DateLiteral:
@@ -413,6 +432,9 @@ def bbox(numbers: Sequence[object], at: At) -> BBoxLiteral:
 
 
 def geometry(shape: BaseGeometry) -> Geometry:
+    coordinates = shapely.get_coordinates(shape)
+    if (np.signbit(coordinates) & (coordinates == 0)).any():  # -0 and 0 are one place, and print alike
+        shape = shapely.transform(shape, lambda xy: xy + 0.0)
     return Geometry(shapely.to_wkb(shape, output_dimension=2, flavor="iso"))
 
 

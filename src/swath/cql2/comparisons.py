@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import unicodedata
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from swath.cql2 import ast
 from swath.cql2.ast import Boolean, Comparison, DateLiteral, Number, Text, Timestamp, Value
+from swath.cql2.folding import nfc
 from swath.cql2.frame import Column, Lane, Strings
 from swath.cql2.truth import Truth, decide, nothing
 from swath.stac.time import DAY, parse_temporal
@@ -22,6 +22,7 @@ __all__ = [
     "INT64_MIN",
     "MIRRORED",
     "OPERATORS",
+    "common_rows",
     "compare_columns",
     "compare_floats",
     "compare_instants",
@@ -122,7 +123,7 @@ def compare_literals(kind: type[Comparison], left: Value, right: Value) -> bool 
         (a, b), (c, d) = spans[0], spans[1]
         return bool(_compare_spans(compare, np.int64(a), np.int64(b), np.int64(c), np.int64(d)))
     if isinstance(left, Text) and isinstance(right, Text):
-        pair = (unicodedata.normalize("NFC", left.value), unicodedata.normalize("NFC", right.value))
+        pair = (nfc(left.value), nfc(right.value))
         return bool(compare(*pair))
     if isinstance(left, Number | Boolean) and type(left) is type(right):
         return bool(compare(left.value, right.value))
@@ -166,7 +167,14 @@ def compare_columns(compare: Operator, left: Column, right: Column, size: int) -
 def _common(a: Lane | Strings | None, b: Lane | Strings | None) -> tuple[Any, Any, Any]:
     if a is None or b is None:
         return (), (), ()
-    return np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
+    return common_rows(a.rows, b.rows)
+
+
+def common_rows(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[Any, Any, Any]:
+    """Rows that are in both of two ascending lists, and their places in each."""
+    if a is b or np.array_equal(a, b):
+        return a, slice(None), slice(None)
+    return np.intersect1d(a, b, assume_unique=True, return_indices=True)
 
 
 def _compare_numbers(compare: Operator, a: NDArray[Any], b: NDArray[Any]) -> Any:

@@ -39,7 +39,7 @@ _ATOM = 99
 
 
 def to_text(node: Node) -> str:
-    """The tree as CQL2 text."""
+    """The tree as CQL2 text. TypeError for what only JSON can say: IN with an empty list."""
     return _text(node, 0)
 
 
@@ -64,6 +64,8 @@ def _leveled(node: Node) -> tuple[int, str]:  # noqa: C901 - one case a node
         case ast.Between(value, low, high):
             ends = f"{_text(low, COMPARE)} AND {_text(high, COMPARE)}"
             return COMPARE, f"{_text(value, COMPARE)} BETWEEN {ends}"
+        case ast.In(_, ()):
+            raise TypeError("a list without members has no text in CQL2")
         case ast.In(value, items):
             return COMPARE, f"{_text(value, COMPARE)} IN ({', '.join(_text(item, 0) for item in items)})"
         case ast.IsNull(value):

@@ -6,17 +6,13 @@ FALSE. Three-valued logic after Kleene. Meaning: OGC 21-065r2 with the rulings o
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from swath.cql2 import arrays, ast, intervals
+from swath.cql2 import arrays, ast, intervals, spatial
 from swath.cql2.ast import (
     And,
     ArrayLiteral,
@@ -58,18 +54,14 @@ from swath.cql2.comparisons import (
     compare_literals,
     exact_float,
 )
-from swath.cql2.frame import Column, Dictionary, Footprints, Frame, Strings
+from swath.cql2.folding import nfc
+from swath.cql2.frame import Column, Dictionary, Frame, Strings
 from swath.cql2.like import compile_like
 from swath.cql2.truth import Mask, Truth, constant, decide, nothing
 from swath.cql2.values import Values
-from swath.stac.geometry import BBox
 from swath.stac.time import DAY, parse_temporal
 
 __all__ = ["Evaluator", "Truth"]
-
-# Shapely works on arrays in one call that cannot be interrupted: so many vertices take about 20 ms.
-_VERTICES_PER_CALL = 2_000_000
-
 
 _LITERALS = (Text, Number, NumericText, Boolean, DateLiteral, Timestamp)
 
@@ -84,7 +76,7 @@ class Evaluator:
         self.expression = expression
         self.checkpoint = checkpoint
         self._selections: dict[tuple[int, Node], NDArray[np.bool_]] = {}
-        self._shapes: dict[Node, Any] = {}
+        self._space = spatial.Space(checkpoint)
         self._values = Values()
 
     def __call__(self, frame: Frame) -> Truth:
@@ -173,7 +165,7 @@ class Evaluator:
         if span is not None and strings.temporal.any():
             compare_instants(OPERATORS[kind], strings, span, truth, every=False)
             rows, codes = rows[~strings.temporal], codes[~strings.temporal]
-        text = unicodedata.normalize("NFC", value)
+        text = nfc(value)
         if kind in (ast.Equal, ast.NotEqual):
             code = strings.dictionary.code(text)
             hits = codes == code if kind is ast.Equal else codes != code
@@ -225,6 +217,10 @@ class Evaluator:
         spans = [span for item in node.items if (span := _instant_span(item)) is not None]
         if spans and column.strings is not None:
             _contain_instants(column.strings, spans, truth, every=True)
+            readable, _, _ = column.strings.dictionary.spans()
+            # A string that is no instant is neither in nor out of a list that holds one.
+            rows = column.strings.rows[~readable[column.strings.codes]]
+            truth.unknown[rows] = ~truth.true[rows]
         return truth
 
     @staticmethod
@@ -241,7 +237,7 @@ class Evaluator:
     def _contain_texts(self, strings: Strings, texts: Sequence[Text], truth: Truth) -> None:
         chosen = np.zeros(len(strings.dictionary.values) + 1, np.bool_)
         for text in texts:
-            code = strings.dictionary.code(unicodedata.normalize("NFC", text.value))
+            code = strings.dictionary.code(nfc(text.value))
             if code >= 0:
                 chosen[code] = True
         plain = ~strings.temporal
@@ -256,9 +252,9 @@ class Evaluator:
         truth.unknown[rows] = False
 
     def like(self, node: Like, frame: Frame, where: Mask | None) -> Truth:  # noqa: ARG002
-        matches = compile_like(unicodedata.normalize("NFC", node.pattern))
+        matches = compile_like(nfc(node.pattern))
         if isinstance(node.value, Text):
-            return constant(frame.size, matches(unicodedata.normalize("NFC", node.value.value)))
+            return constant(frame.size, matches(nfc(node.value.value)))
         truth = nothing(frame.size)
         strings = self._values.column(node.value, frame).strings
         if strings is not None:
@@ -267,9 +263,11 @@ class Evaluator:
         return truth
 
     def is_null(self, node: IsNull, frame: Frame, where: Mask | None) -> Truth:  # noqa: ARG002
-        if isinstance(node.value, _LITERALS):
+        if isinstance(node.value, (*_LITERALS, Geometry, BBoxLiteral, IntervalLiteral)):
             return constant(frame.size, False)
-        if node.value == Property("geometry"):
+        if isinstance(node.value, Interval):
+            null = ~np.broadcast_to(self._span(node.value, frame)[2], frame.size)
+        elif node.value == Property("geometry"):
             null = np.isnan(frame.footprints().boxes[:, 0]) & (frame.footprints().shapes == None)  # noqa: E711
         else:
             null = ~self._values.column(node.value, frame).present(frame.size)
@@ -287,7 +285,7 @@ class Evaluator:
                 ]
                 decide(truth, column.arrays.rows, np.array(hit, np.bool_)[column.arrays.codes])
             if column.strings is not None and isinstance(wanted, str):
-                part = unicodedata.normalize("NFC", wanted)
+                part = nfc(wanted)
                 chosen = self._select(column.strings.dictionary, node, lambda entry: part in entry)
                 decide(truth, column.strings.rows, chosen[column.strings.codes])
         return truth
@@ -295,70 +293,7 @@ class Evaluator:
     # -- space --------------------------------------------------------------------------------
 
     def spatial(self, node: Spatial, frame: Frame, where: Mask | None) -> Truth:
-        left, right, relation = node.left, node.right, _SPATIAL[type(node)]
-        if isinstance(left, Geometry | BBoxLiteral):
-            if isinstance(right, Geometry | BBoxLiteral):
-                return constant(frame.size, bool(relation.of(_shape(left), _shape(right))))
-            left, right, relation = right, left, _SPATIAL[relation.inverse]
-        if left != Property("geometry"):  # no other property holds a geometry
-            return nothing(frame.size)
-        footprints = frame.footprints()
-        known = footprints.shapes != None  # noqa: E711 - elementwise
-        if isinstance(right, Property):
-            if right.name != "geometry":
-                return nothing(frame.size)
-            true = np.zeros(frame.size, np.bool_)
-            true[known] = relation.of(footprints.shapes[known], footprints.shapes[known])
-            return Truth(true, ~known)
-        if relation.of is shapely.disjoint:
-            meets = self._meets(_SPATIAL[ast.SIntersects], right, footprints, where)
-            return Truth(known & ~meets, ~known)
-        return Truth(self._meets(relation, right, footprints, where), ~known)
-
-    def _meets(self, relation: _Relation, literal: Value, footprints: Footprints, where: Mask | None) -> Mask:
-        """Rows whose footprint has the relation to the literal. Boxes decide what they can."""
-        boxes = footprints.boxes
-        true = np.zeros(len(boxes), np.bool_)
-        shape = self._prepared(literal)
-        if shape.is_empty:
-            return true
-        west, south, east, north = shape.bounds
-        near = (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
-        if where is not None:
-            near &= where
-        inside = (boxes[:, 0] >= west) & (boxes[:, 2] <= east) & (boxes[:, 1] >= south) & (boxes[:, 3] <= north)
-        around = (boxes[:, 0] <= west) & (boxes[:, 2] >= east) & (boxes[:, 1] <= south) & (boxes[:, 3] >= north)
-        if relation.of is shapely.intersects and isinstance(literal, BBoxLiteral) and literal.west <= literal.east:
-            true |= near & inside
-            near &= ~inside
-        elif relation.of is shapely.within:
-            near &= inside
-        elif relation.of is shapely.contains:
-            near &= around
-        elif relation.of is shapely.equals:
-            near &= inside & around
-        self._exact(_SPATIAL[relation.inverse].of, shape, footprints.shapes, np.flatnonzero(near), true)
-        return true
-
-    def _prepared(self, node: Value) -> Any:
-        """A prepared copy of the literal, for this thread only: GEOS writes into it while it answers."""
-        shape = self._shapes.get(node)
-        if shape is None:
-            shape = self._shapes[node] = _shape(node)
-            shapely.prepare(shape)
-        return shape
-
-    def _exact(
-        self, relation: Callable[..., Any], shape: Any, shapes: NDArray[np.object_], rows: NDArray[np.int64], true: Mask
-    ) -> None:
-        """Ask GEOS, some vertices at a time. The prepared literal comes first, where preparing helps."""
-        if not len(rows):
-            return
-        weights = shapely.get_num_coordinates(shapes[rows]) + math.isqrt(shapely.get_num_coordinates(shape))
-        chunks = np.cumsum(weights) // (_VERTICES_PER_CALL // 20)
-        for chunk in np.split(rows, np.flatnonzero(np.diff(chunks)) + 1):
-            self.checkpoint()
-            true[chunk] = relation(shape, shapes[chunk])
+        return self._space.evaluate(node, frame, where)
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -420,12 +355,18 @@ class Evaluator:
             case Timestamp(instant):
                 return instant, instant, True
             case Interval(first, last):
-                start, _, known = (INT64_MIN, 0, True) if first is None else self._span(first, frame)
-                _, end, known2 = (0, INT64_MAX, True) if last is None else self._span(last, frame)
+                start, _, known = (INT64_MIN, 0, True) if first is None else self._bound(first, frame)
+                _, end, known2 = (0, INT64_MAX, True) if last is None else self._bound(last, frame)
                 return start, end, np.logical_and(np.logical_and(known, known2), np.less_equal(start, end))
             case Property("datetime"):
                 extents = frame.extents()
                 return extents.start, extents.end, extents.known
+        return self._bound(operand, frame)
+
+    def _bound(self, operand: Value, frame: Frame) -> tuple[Any, Any, Any]:
+        """The same of an end of an interval, where `datetime` is the property of that name, not the item's extent."""
+        if isinstance(operand, DateLiteral | Timestamp):
+            return self._span(operand, frame)
         begin, finish = np.zeros(frame.size, np.int64), np.zeros(frame.size, np.int64)
         readable = np.zeros(frame.size, np.bool_)
         strings = self._values.column(operand, frame).strings
@@ -434,26 +375,6 @@ class Evaluator:
             readable[strings.rows] = is_instant[strings.codes]
             begin[strings.rows], finish[strings.rows] = earliest[strings.codes], latest[strings.codes]
         return begin, finish, readable
-
-
-@dataclass(frozen=True, slots=True)
-class _Relation:
-    """A spatial relation as a function of arrays, and the one that holds with the operands swapped."""
-
-    of: Callable[..., Any]
-    inverse: type[Spatial]
-
-
-_SPATIAL: dict[type[Spatial], _Relation] = {
-    ast.SIntersects: _Relation(shapely.intersects, ast.SIntersects),
-    ast.SDisjoint: _Relation(shapely.disjoint, ast.SDisjoint),
-    ast.SEquals: _Relation(shapely.equals, ast.SEquals),
-    ast.STouches: _Relation(shapely.touches, ast.STouches),
-    ast.SWithin: _Relation(shapely.within, ast.SContains),
-    ast.SContains: _Relation(shapely.contains, ast.SWithin),
-    ast.SCrosses: _Relation(shapely.crosses, ast.SCrosses),
-    ast.SOverlaps: _Relation(shapely.overlaps, ast.SOverlaps),
-}
 
 
 def _instant_span(item: Value) -> tuple[int, int] | None:
@@ -473,13 +394,6 @@ def _contain_instants(strings: Strings, spans: list[tuple[int, int]], truth: Tru
     over = np.searchsorted(ends, first[codes], side="left")
     truth.true[rows] |= started > over
     truth.unknown[rows] = False
-
-
-def _shape(node: Value) -> Any:
-    if isinstance(node, BBoxLiteral):
-        return BBox(node.west, node.south, node.east, node.north).shape()
-    assert isinstance(node, Geometry)
-    return shapely.from_wkb(node.wkb)
 
 
 def _cost(node: Predicate) -> int:
@@ -504,7 +418,7 @@ _TABLE: dict[type[Node], Callable[[Evaluator, Any, Frame, Mask | None], Truth]] 
     Like: Evaluator.like,
     IsNull: Evaluator.is_null,
     Member: Evaluator.member,
-    **dict.fromkeys(_SPATIAL, Evaluator.spatial),
+    **dict.fromkeys(spatial.RELATIONS, Evaluator.spatial),
     **dict.fromkeys(intervals.RELATIONS, Evaluator.temporal),
     **dict.fromkeys(arrays.RELATIONS, Evaluator.array),
 }

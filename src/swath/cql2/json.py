@@ -5,13 +5,12 @@ The input is decoded JSON (no duplicate keys, finite numbers), of any shape. Err
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from swath.cql2 import build
-from swath.cql2.ast import Boolean, Node, Number, Predicate, Property, Text
+from swath.cql2.ast import Boolean, Node, Predicate, Property, Text
 from swath.cql2.functions import FUNCTIONS
-from swath.errors import InvalidFilter
+from swath.errors import InvalidFilter, nearest, shown
 from swath.limits import LIMITS
 from swath.stac.geometry import GEOMETRY_TYPES, read_geometry
 
@@ -34,7 +33,7 @@ class _Reader:
         if isinstance(value, bool):
             return Boolean(value)
         if isinstance(value, int | float):
-            return Number(value)
+            return build.json_number(value, at)
         if isinstance(value, str):
             return Text(value)
         if isinstance(value, dict):
@@ -68,7 +67,7 @@ class _Reader:
                 return build.geometry(read_geometry(value, LIMITS.geometry_vertices))
             except ValueError as error:
                 raise InvalidFilter(str(error), at) from None
-        members = ", ".join(map(repr, list(value)[:5])) or "nothing"
+        members = ", ".join(map(shown, list(value)[:5])) or "nothing"
         raise InvalidFilter(f"expected `op`, `property`, a literal or a geometry, found an object of {members}", at)
 
     def interval(self, value: Any, at: str, depth: int) -> Node:
@@ -81,9 +80,9 @@ class _Reader:
         op = _string(value["op"], f"{at}/op")
         name = _OPERATORS.get(op.lower())
         if name is None:
-            near = difflib.get_close_matches(op, build.NAMES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; the operators are {', '.join(build.NAMES)}"
-            raise InvalidFilter(f"{op!r} is not an operator or function{hint}", f"{at}/op")
+            near = nearest(op, build.NAMES)
+            hint = f"; did you mean {near!r}?" if near else f"; the operators are {', '.join(build.NAMES)}"
+            raise InvalidFilter(f"{shown(op)} is not an operator or function{hint}", f"{at}/op")
         raw = value.get("args")
         if isinstance(raw, dict):  # UP42's documents write one operand without its brackets
             raw = [raw]
@@ -98,11 +97,10 @@ class _Reader:
             self.members += len(args[1])
             if self.members > LIMITS.list_members:
                 raise InvalidFilter(f"the lists have more than {LIMITS.list_members:,} members", f"{where}/1")
-            before = self.nodes  # members have a cap of their own
             listed = []
             for number, part in enumerate(args[1]):
-                self.nodes = before
                 listed.append(self.node(part, f"{where}/1/{number}", depth + 1))
+                self.nodes -= 1  # members have a cap of their own; what is below them counts
             return build.is_in(self.node(args[0], f"{where}/0", depth + 1), listed, where)
         if name == "between" and len(args) == 2 and isinstance(args[1], list):  # a draft's form
             args = [args[0], *args[1]]
@@ -148,7 +146,7 @@ def _from_draft(value: dict[str, Any], at: str) -> dict[str, Any]:
 
 
 def _kind(value: object) -> str:
-    return "null" if value is None else "an array" if isinstance(value, list) else f"{value!r}"[:40]
+    return "null" if value is None else "an array" if isinstance(value, list) else shown(value)
 
 
 def _string(value: object, at: str) -> str:

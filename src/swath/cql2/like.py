@@ -31,6 +31,58 @@ def _parts(pattern: str) -> list[list[str | None]]:
     return parts
 
 
+_LONGEST_REGEX = 64
+
+
+def _regex(part: list[str | None]) -> re.Pattern[str]:
+    return re.compile("".join("." if c is None else re.escape(c) for c in part), re.DOTALL)
+
+
+def _finder(part: list[str | None]) -> Callable[[str, int], int]:
+    """Where the first match of a part ends in a value, from a position on; -1 where there is none."""
+    if None not in part:
+        plain = "".join(part)  # type: ignore[arg-type]
+
+        def find_plain(value: str, start: int) -> int:
+            found = value.find(plain, start)
+            return found + len(plain) if found >= 0 else -1
+
+        return find_plain
+    if len(part) <= _LONGEST_REGEX:
+        compiled = _regex(part)
+
+        def find_short(value: str, start: int) -> int:
+            found = compiled.search(value, start)
+            return found.end() if found else -1
+
+        return find_short
+    return _shift_and(part)
+
+
+def _shift_and(part: list[str | None]) -> Callable[[str, int], int]:
+    """The same for a long part with `_`, where a regular expression would try it anew at each place.
+
+    Baeza-Yates and Gonnet 1992, "A new approach to text searching": bit n of the state tells that the part's
+    first n + 1 characters end here.
+    """
+    anything = sum(1 << n for n, c in enumerate(part) if c is None)
+    masks: dict[str, int] = {}
+    for n, c in enumerate(part):
+        if c is not None:
+            masks[c] = masks.get(c, anything) | 1 << n
+    whole = 1 << len(part) - 1
+
+    def find(value: str, start: int) -> int:
+        state = 0
+        for position in range(start, len(value)):
+            state = (state << 1 | 1) & masks.get(value[position], anything)
+            if state & whole:
+                return position + 1
+        return -1
+
+    return find
+
+
 def compile_like(pattern: str) -> Callable[[str], bool]:
     """Whether a whole value matches, case-sensitive (OGC 21-065r2, 7.1, LIKE)."""
     parts = _parts(pattern)
@@ -47,10 +99,10 @@ def compile_like(pattern: str) -> Callable[[str], bool]:
     if len(parts) == 3 and plain[0] == "" and plain[2] == "" and plain[1] is not None:
         inner = plain[1]
         return lambda value: inner in value
-    compiled = [re.compile("".join("." if c is None else re.escape(c) for c in part), re.DOTALL) for part in parts]
-    first, middle, last = compiled[0], compiled[1:-1], compiled[-1]
+    first, last = _regex(parts[0]), _regex(parts[-1])
     if len(parts) == 1:
         return lambda value: first.fullmatch(value) is not None
+    middle = [_finder(part) for part in parts[1:-1]]
     tail_length = len(parts[-1])
 
     def matches(value: str) -> bool:
@@ -58,11 +110,10 @@ def compile_like(pattern: str) -> Callable[[str], bool]:
         if found is None:
             return False
         position = found.end()
-        for part in middle:
-            found = part.search(value, position)
-            if found is None:
+        for find in middle:
+            position = find(value, position)
+            if position < 0:
                 return False
-            position = found.end()
         start = len(value) - tail_length
         return start >= position and last.fullmatch(value, start) is not None
 

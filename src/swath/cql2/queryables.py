@@ -6,12 +6,11 @@ in docs/design/filters.md: a declared type wins over what the data look like.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from swath.errors import InvalidDocument
+from swath.errors import InvalidDocument, nearest, shown
 from swath.limits import LIMITS
 
 __all__ = ["CORE", "Declared", "Families", "Queryables", "is_geometry", "read_declared"]
@@ -84,7 +83,7 @@ class Queryables:
         """The known name that looks most like a mistyped one."""
         known = {*CORE, *(known for each in self.declared for known in each.families)}
         known |= {alias for alias, target in self.aliases.items() if target in known}
-        return next(iter(difflib.get_close_matches(name, known, 1)), None)
+        return nearest(name, known)
 
     def is_footprint(self, name: str) -> bool:
         """Whether a name other than `geometry` stands for the item's footprint, as an item has only one."""
@@ -118,9 +117,9 @@ def _families(schema: Any, pointer: str) -> Families:
         if name == "null":
             continue
         if name not in _TYPES:
-            near = difflib.get_close_matches(name, _TYPES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_TYPES)} and null"
-            raise InvalidDocument(f"{name!r} is no JSON type{hint}", f"{pointer}/type")
+            near = nearest(name, _TYPES)
+            hint = f"; did you mean {near!r}?" if near else f"; there are {', '.join(_TYPES)} and null"
+            raise InvalidDocument(f"{shown(name)} is no JSON type{hint}", f"{pointer}/type")
         instant = name == "string" and schema.get("format") in ("date", "date-time")
         found.add("instant" if instant else _TYPES[name])
     return frozenset(found) or None

@@ -6,10 +6,10 @@ so that hostile text is refused before it costs anything. Grammar: OGC 21-065r2,
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field
 
+import numpy as np
 import shapely
 
 from swath.cql2 import build
@@ -27,7 +27,7 @@ from swath.cql2.ast import (
     Timestamp,
 )
 from swath.cql2.functions import FUNCTIONS
-from swath.errors import InvalidFilter
+from swath.errors import InvalidFilter, nearest, shown
 from swath.limits import LIMITS
 from swath.stac.geometry import check_shape
 
@@ -36,8 +36,8 @@ __all__ = ["parse_text"]
 _TOKEN = re.compile(
     r"""[ \t\r\n]+
     | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
-    | (?P<string>'(?:[^'\\]|''|\\.)*')
-    | (?P<quoted>"(?:[^"]|"")*")
+    | (?P<string>'(?:[^'\\]++|''|\\.)*+')
+    | (?P<quoted>"(?:[^"]++|"")*+")
     | (?P<name>[^\W\d][\w.:\-]*|[:_][\w.:\-]*)
     | (?P<symbol><>|<=|>=|!=|[=<>()+\-*/%^,])
     """,
@@ -80,12 +80,14 @@ class _Operator:
 class _Reader:
     text: str
     tokens: list[_Token]
-    values: list[tuple[Node, int]] = field(default_factory=list)
+    values: list[tuple[Node, int, int]] = field(default_factory=list)  # node, place, height
     operators: list[_Operator] = field(default_factory=list)
     position: int = 0
     depth: int = 0
     nodes: int = 0
     members: int = 0
+    height: int = 0  # of the highest part that was taken for the one that is being made
+    grouped: set[int] = field(default_factory=set)  # identities of powers that stood in parentheses
 
     # -- tokens -------------------------------------------------------------------------------
 
@@ -126,7 +128,11 @@ class _Reader:
             self.nodes += 1
             if self.nodes > LIMITS.filter_nodes:
                 raise InvalidFilter(f"the filter has more than {LIMITS.filter_nodes:,} parts", at)
-        self.values.append((node, at))
+        # Chains such as a + b + c nest without parentheses; what walks the tree later is recursive.
+        if self.height > LIMITS.filter_depth:
+            raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", at)
+        self.values.append((node, at, self.height + 1))
+        self.height = 0
 
     def open(self, operator: _Operator) -> None:
         """Push a prefix operator or a group: what can nest."""
@@ -166,7 +172,7 @@ class _Reader:
             )
         elif name in _ARITHMETIC:
             left, right = self.take(2)
-            if name == "^" and isinstance(left, Power):
+            if name == "^" and isinstance(left, Power) and id(left) not in self.grouped:
                 raise InvalidFilter("write parentheses: a ^ b ^ c can be read in two ways", at)
             node = build.arithmetic(build.ARITHMETIC[name.lower()], left, right, at)
         else:
@@ -176,9 +182,14 @@ class _Reader:
 
     def take(self, count: int) -> list[Node]:
         start = len(self.values) - count
-        taken = [node for node, _ in self.values[start:]]
+        taken = self.values[start:]
         del self.values[start:]
-        return taken
+        self.height = max([self.height, *(height for _, _, height in taken)])
+        return [node for node, _, _ in taken]
+
+    def pop(self) -> tuple[Node, int]:
+        at = self.values[-1][1]
+        return self.take(1)[0], at
 
     # -- grammar ------------------------------------------------------------------------------
 
@@ -187,7 +198,7 @@ class _Reader:
             self.operand()
             if self.operator():
                 break
-        node, at = self.values.pop()
+        node, at = self.pop()
         return build.predicate(node, at)
 
     def operand(self) -> None:
@@ -236,7 +247,7 @@ class _Reader:
         """A property or a literal constructor."""
         upper = token.text.upper()
         opened = self.peek().kind == "symbol" and self.peek().text == "("
-        if upper in _WKT_TYPES and (opened or (self.peek().text.upper() == "Z" and self.peek(1).text == "(")):
+        if upper in _WKT_TYPES and (opened or self.is_tagged()):
             self.push(self.wkt(token), token.at)
         elif not opened:
             self.push(Property(token.text, token.at), token.at)
@@ -257,13 +268,18 @@ class _Reader:
             self.expect(")")
             self.push(build.bbox(numbers, token.at), token.at)
 
+    def is_tagged(self) -> bool:
+        """Whether Z or EMPTY stands between the name of a geometry and its coordinates."""
+        words = (self.peek().text.upper(), self.peek(1).text.upper())
+        return words[0] == "EMPTY" or words in (("Z", "("), ("Z", "EMPTY"))
+
     def function(self, token: _Token) -> None:
         """Open the group of a call; its arguments are operands like any other, up to `)`."""
         name = token.text.lower()
         if name not in build.CALLS:
-            near = difflib.get_close_matches(name, build.CALLS, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise InvalidFilter(f"unknown function {token.text!r}{hint}", token.at)
+            near = nearest(name, build.CALLS)
+            hint = f"; did you mean {near}?" if near else ""
+            raise InvalidFilter(f"unknown function {shown(token.text)}{hint}", token.at)
         self.next()
         self.open(_Operator(build.CALLS[name], 0, token.at))
 
@@ -285,7 +301,7 @@ class _Reader:
                 self.reduce(ADD)
                 negated = self.accept("NOT")
                 self.expect("NULL")
-                value, at = self.values.pop()
+                value, at = self.pop()
                 test = build.is_null(value, at)
                 self.push(Not(test) if negated else test, at)
             elif token.kind == "keyword" and token.text in ("AND", "OR"):
@@ -351,12 +367,14 @@ class _Reader:
         )
         group = self.operators.pop()
         self.depth -= 1
+        if self.values and isinstance(self.values[-1][0], Power):
+            self.grouped.add(id(self.values[-1][0]))
         args = self.take(len(self.values) - group.base) if group.name != "(" or is_array else []
         if is_array:
             self.push(build.array(args, group.at), group.at)
             return
         if group.name == "IN":
-            value, at = self.values.pop()
+            value, at = self.pop()
             self.push(_maybe_not(build.is_in(value, args, group.at), group), at)
         elif group.name in build.SPATIAL:
             self.push(build.spatial(build.SPATIAL[group.name], args, group.at), group.at)
@@ -402,10 +420,9 @@ class _Reader:
         raise self.fault(token, "an instant, a property or '..'")
 
     def signed_number(self) -> float:
-        sign = -1 if self.accept("-") else 1
-        if sign == 1:
-            self.accept("+")
-        token = self.next()
+        sign, token = 1, self.next()
+        if token.text in ("-", "+") and self.peek().at == token.at + 1:
+            sign, token = -1 if token.text == "-" else 1, self.next()
         if token.kind != "number":
             raise self.fault(token, "a number")
         return sign * float(build.number(token.text, token.at).value)
@@ -424,13 +441,17 @@ class _Reader:
             if part.kind not in ("number", "name", "symbol"):
                 raise self.fault(part, "a number")
             words.append(part.text)
-            if depth == 0 and part.text == ")":
+            if depth == 0 and (part.text == ")" or part.text.upper() == "EMPTY"):
                 break
+            if part.text in ("-", "+") and self.peek().at != part.at + 1:
+                raise self.fault(self.peek(), "a number right behind its sign")
         if self.position - start > 8 * LIMITS.geometry_vertices:
             raise InvalidFilter(f"the geometry has more than {LIMITS.geometry_vertices:,} vertices", token.at)
         text = " ".join(words).replace("- ", "-").replace("+ ", "")
         try:
-            return build.geometry(check_shape(shapely.from_wkt(text), LIMITS.geometry_vertices))
+            with np.errstate(all="ignore"):
+                shape = shapely.from_wkt(text)
+            return build.geometry(check_shape(shape, LIMITS.geometry_vertices))
         except (ValueError, shapely.errors.GEOSException) as error:
             raise InvalidFilter(f"not a geometry: {error}".removesuffix("."), token.at) from None
 
@@ -493,4 +514,8 @@ def parse_text(text: str) -> Predicate:
         raise InvalidFilter(f"the filter is longer than {LIMITS.filter_text_bytes:,} bytes; send it by POST as JSON", 0)
     if not text.strip():
         raise InvalidFilter("the filter is empty", 0)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidFilter("half a surrogate pair is no character", error.start) from None
     return _Reader(text, _tokens(text)).read()

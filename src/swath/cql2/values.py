@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from swath.cql2 import ast
 from swath.cql2.ast import Number, Property, Text, Value
-from swath.cql2.comparisons import INT64_MAX, INT64_MIN
-from swath.cql2.folding import fold_accents, fold_case
+from swath.cql2.comparisons import INT64_MAX, INT64_MIN, common_rows
+from swath.cql2.folding import fold_accents, fold_case, nfc
 from swath.cql2.frame import Column, Dictionary, Frame, Lane, Strings
 from swath.cql2.functions import FUNCTIONS
 
@@ -25,7 +25,7 @@ class Mapped(Dictionary):
     def __init__(self, source: Sequence[str], change: Callable[[str], str]) -> None:
         self._codes: dict[str, int] = {}
         self.of = np.fromiter(
-            (self._codes.setdefault(change(v), len(self._codes)) for v in source), np.int32, len(source)
+            (self._codes.setdefault(nfc(change(v)), len(self._codes)) for v in source), np.int32, len(source)
         )
         self._values = list(self._codes)
 
@@ -86,15 +86,17 @@ class Values:
             found = np.fromiter(map(definition.apply, strings.dictionary.values), np.int64)
             return Column(integers=Lane(strings.rows, found[strings.codes]))
         column = self.column(argument, frame)
-        # Of an integer each of these functions is exact; only the least int64 has no absolute value.
-        integers = column.integers
-        if integers is not None and node.name == "abs":
-            kept = integers.values != INT64_MIN
-            integers = Lane(integers.rows[kept], np.abs(integers.values[kept]))
-        floats = column.floats
-        if floats is not None:
-            floats = Lane(floats.rows, np.array([float(definition.apply(v)) for v in floats.values.tolist()]))
-        return Column(integers=integers, floats=floats)
+        integers, floats = [], []
+        if column.integers is not None:
+            rows, values = column.integers.rows, column.integers.values
+            if node.name == "abs":
+                fits = values != INT64_MIN  # whose absolute value is no int64
+                floats.append(Lane(rows[~fits], np.abs(values[~fits].astype(np.float64))))
+                rows, values = rows[fits], np.abs(values[fits])
+            integers.append(Lane(rows, values))
+        if column.floats is not None:
+            floats.append(Lane(column.floats.rows, definition.apply(column.floats.values)))
+        return Column(integers=_joined(integers), floats=_joined(floats))
 
 
 def _constant(node: Value, size: int) -> Column:
@@ -102,10 +104,9 @@ def _constant(node: Value, size: int) -> Column:
     if isinstance(node, Number):
         if isinstance(node.value, int) and INT64_MIN <= node.value <= INT64_MAX:
             return Column(integers=Lane(rows, np.full(size, node.value, np.int64)))
-        value = float(node.value) if abs(node.value) < 1.7e308 else math.inf
-        return Column(floats=Lane(rows, np.full(size, value)))
+        return Column(floats=Lane(rows, np.full(size, float(node.value))))
     if isinstance(node, Text):
-        dictionary = Mapped([node.value], lambda value: value)
+        dictionary = Mapped([nfc(node.value)], lambda value: value)
         plain = np.zeros(size, np.bool_)
         return Column(strings=Strings(rows, np.zeros(size, np.int32), dictionary, plain))
     return Column()
@@ -119,7 +120,7 @@ def _calculate(node: ast.Arithmetic, left: Column, right: Column) -> Column:
         for b in (right.integers, right.floats):
             if a is None or b is None:
                 continue
-            rows, i, j = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
+            rows, i, j = common_rows(a.rows, b.rows)
             if len(rows):
                 _combine(type(node), rows, a.values[i], b.values[j], integers, floats)
     return Column(integers=_joined(integers), floats=_joined(floats))
@@ -136,7 +137,12 @@ def _combine(
             if kind in (ast.IntegerDivide, ast.Modulo):
                 whole &= y != 0
             safe = np.where(whole, y, 1)
-            integers.append(Lane(rows[whole], _INTEGER[kind](x, safe)[whole]))
+            results = _INTEGER[kind](x, safe)
+            for place in np.flatnonzero(~whole & (np.abs(near) <= 2.0**64)):  # perhaps inside: ask Python
+                result = _EXACT[kind](int(x[place]), int(y[place]))
+                if INT64_MIN <= result <= INT64_MAX:
+                    results[place], whole[place] = result, True
+            integers.append(Lane(rows[whole], results[whole]))
             rows, near = rows[~whole], near[~whole]
     finite = np.isfinite(near)
     floats.append(Lane(rows[finite], near[finite]))
@@ -152,13 +158,18 @@ def _joined(lanes: list[Lane]) -> Lane | None:
 
 
 def _truncated_division(x: Any, y: Any) -> Any:
-    """Towards zero, unlike Python's //."""
-    return np.trunc(x / y)
+    """Towards zero, unlike Python's //; what is left is exactly the modulus."""
+    return np.where(y == 0, np.nan, np.rint((x - np.fmod(x, y)) / y))
 
 
 def _whole_division(x: Any, y: Any) -> Any:
-    quotient = np.abs(x) // np.abs(y)
-    return np.where((x < 0) == (y < 0), quotient, -quotient)
+    quotient = x // y
+    return quotient + ((quotient * y != x) & ((x < 0) != (y < 0)))
+
+
+def _python_division(x: int, y: int) -> int:
+    quotient = abs(x) // abs(y)
+    return quotient if (x < 0) == (y < 0) else -quotient
 
 
 _FLOAT: dict[type[ast.Arithmetic], Callable[[Any, Any], Any]] = {
@@ -169,6 +180,13 @@ _FLOAT: dict[type[ast.Arithmetic], Callable[[Any, Any], Any]] = {
     ast.IntegerDivide: _truncated_division,
     ast.Modulo: np.fmod,  # the dividend's sign
     ast.Power: np.power,
+}
+_EXACT: dict[type[ast.Arithmetic], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Subtract: operator.sub,
+    ast.Multiply: operator.mul,
+    ast.IntegerDivide: _python_division,
+    ast.Modulo: lambda x, y: x - y * _python_division(x, y),
 }
 _INTEGER: dict[type[ast.Arithmetic], Callable[[Any, Any], Any]] = {
     ast.Add: np.add,

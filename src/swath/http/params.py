@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from swath.catalog.request import SearchRequest, parse_sort_text
-from swath.errors import InvalidDocument, InvalidRequest
+from swath.errors import InvalidDocument, InvalidRequest, nearest, shown
 from swath.limits import LIMITS
 from swath.search import Fields, SortKey
 from swath.stac.document import decode
@@ -68,9 +67,9 @@ def parse_query(raw: bytes, allowed: Collection[str]) -> Query:
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; this route takes {', '.join(allowed) or 'none'}"
-            raise InvalidRequest(f"unknown parameter {name[:80]!r}{hint}")
+            near = nearest(name, allowed)
+            hint = f"; did you mean {near!r}?" if near else f"; this route takes {', '.join(allowed) or 'none'}"
+            raise InvalidRequest(f"unknown parameter {shown(name)}{hint}")
         if name in values and name not in _LISTS:
             raise InvalidRequest(f"{name}: given twice")
         values.setdefault(name, []).append(value)
@@ -169,9 +168,9 @@ def search_from_body(raw: bytes) -> tuple[SearchRequest, dict[str, Any]]:
         raise InvalidRequest("the body is a JSON object")
     for name in body:
         if name not in SEARCH_PARAMETERS:
-            near = difflib.get_close_matches(name, SEARCH_PARAMETERS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; the members are {', '.join(SEARCH_PARAMETERS)}"
-            raise InvalidRequest(f"unknown member {name[:80]!r}{hint}")
+            near = nearest(name, SEARCH_PARAMETERS)
+            hint = f"; did you mean {near!r}?" if near else f"; the members are {', '.join(SEARCH_PARAMETERS)}"
+            raise InvalidRequest(f"unknown member {shown(name)}{hint}")
     request = SearchRequest(
         collections=_member(body, "collections", _strings),
         ids=_member(body, "ids", _strings),

@@ -14,11 +14,11 @@ import struct
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+import numpy as np
 from shapely import to_wkb
 
 from swath.errors import InvalidDocument
@@ -126,18 +126,20 @@ def decode_compact(raw: bytes, what: str) -> tuple[Any, bytes]:
 
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS = {0x5B: 1, 0x7B: 1, 0x5D: -1, 0x7D: -1}
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_BRACKETS_OR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_STEP = np.zeros(256, np.int8)
+_STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
 
 
 def _depth(compact: bytes) -> int:
-    """How deeply a JSON text is nested."""
-    deepest = max(accumulate(map(_STEPS.__getitem__, compact.translate(None, _NOT_BRACKETS))), default=0)
-    if deepest <= LIMITS.json_depth:
-        return deepest
-    # Brackets within strings have been counted too: look again without them.
-    bare = _STRING.sub(b"", compact).translate(None, _NOT_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, bare)), default=0)
+    """How deeply a JSON text is nested. Brackets within strings do not count."""
+    bare = compact.translate(None, _NOT_BRACKETS_OR_QUOTES).replace(b'""', b"")
+    if b'"' in bare:  # some string holds a bracket or a quote
+        bare = _STRING.sub(b"", compact).translate(None, _NOT_BRACKETS)
+    if not bare:
+        return 0
+    return int(np.cumsum(_STEP[np.frombuffer(bare, np.uint8)], dtype=np.int32).max())
 
 
 def _refuse_duplicate_keys(compact: bytes, value: Any) -> None:

@@ -7,12 +7,10 @@ to west (RFC 7946, 5.2) or a longitude lies beyond ±180: then it is cut at the 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import antimeridian
 import msgspec
 import numpy as np
 import shapely
@@ -89,6 +87,11 @@ def read_geometry(value: object, most_vertices: int) -> BaseGeometry:
     return check_shape(_shape_of(value, most_vertices), most_vertices)
 
 
+def united(shape: BaseGeometry) -> BaseGeometry:
+    """The same points; a collection without overlaps, on which engines agree where its parts would meet."""
+    return shapely.union_all(shape) if shape.geom_type == "GeometryCollection" else shape
+
+
 def check_shape(shape: BaseGeometry, most_vertices: int) -> BaseGeometry:
     """The same shape in two dimensions, if a search may use it. ValueError names the fault."""
     shape = shapely.force_2d(shape)
@@ -140,8 +143,8 @@ def _check_positions(value: dict[str, Any], most_vertices: int) -> None:
                     raise ValueError("a geometry has an array `coordinates`")
                 stack.append(part["coordinates"])
         elif isinstance(part, list):
+            total += not part or not isinstance(part[0], list)  # an empty array costs as much as a position
             if part and not isinstance(part[0], list):
-                total += 1
                 if len(part) < 2 or not all(type(number) in (int, float) for number in part):
                     raise ValueError("a position is an array of two or three numbers")
             else:
@@ -184,15 +187,19 @@ def footprint(value: object, bbox: object, most_vertices: int) -> tuple[BaseGeom
         raise FootprintError("a longitude is not between -180 and 180, nor one turn beyond")
     if _is_tangled(shape):
         raise FootprintError("the outline crosses itself so often that no area can be told; simplify it")
-    crosses = _runs_west(bbox) and east - west > 180
-    changed = crosses or west < -180 or east > 180
+    changed = west < -180 or east > 180
+    if _runs_west(bbox) and east - west > 180:
+        changed, shape = True, _unrolled(shape)
+    warning = None
+    if not shape.is_valid:
+        reason = shapely.is_valid_reason(shape)
+        warning = f"the footprint is not valid ({reason}); searches use a repaired copy"
+        changed, shape = True, shapely.make_valid(shape, method="structure")
     if changed:
-        shape = _cut(shape, crosses=crosses)
-    if shape.is_valid:
-        return shape, changed, None
-    reason = shapely.is_valid_reason(shape)
-    repaired = shapely.make_valid(shape, method="structure")
-    return repaired, True, f"the footprint is not valid ({reason}); searches use a repaired copy"
+        shape = _cut(shape)
+    if shape.geom_type == "GeometryCollection":
+        changed, shape = True, united(shape)
+    return shape, changed, warning
 
 
 _SIMPLE_VERTICES = 100
@@ -206,10 +213,13 @@ def _is_tangled(shape: BaseGeometry) -> bool:
     GEOS 43 s and 2.7 GB. Counted some edges at a time, so that counting itself is bounded.
     """
     total = shapely.get_num_coordinates(shape)
-    if total <= _SIMPLE_VERTICES or shape.geom_type not in ("Polygon", "MultiPolygon"):
+    if total <= _SIMPLE_VERTICES or shape.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
         return False
-    rings = shapely.get_rings(shapely.get_parts(shape))
-    edges = np.concatenate([_boxes_of_edges(shapely.get_coordinates(ring)) for ring in rings])
+    parts = _parts(shape)
+    outlines = [*shapely.get_rings(parts), *parts[shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING]]
+    if not outlines:
+        return False
+    edges = np.concatenate([_boxes_of_edges(shapely.get_coordinates(outline)) for outline in outlines])
     tree = shapely.STRtree(edges)
     step = max(1, 1_000_000 // len(edges))
     found = 0
@@ -234,34 +244,41 @@ def _runs_west(bbox: object) -> bool:
     return isinstance(west, int | float) and isinstance(east, int | float) and west > east
 
 
-def _cut(shape: BaseGeometry, *, crosses: bool) -> BaseGeometry:
-    """The shape with its parts beyond ±180 moved round, so that it lies within [-180, 180].
+def _parts(shape: BaseGeometry) -> NDArray[np.object_]:
+    """The points, lines and polygons of a geometry, out of collections within collections too."""
+    parts: NDArray[np.object_] = shapely.get_parts(shape)
+    while (shapely.get_type_id(parts) >= shapely.GeometryType.MULTIPOINT).any():
+        parts = shapely.get_parts(parts)
+    return parts
 
-    `crosses`: it goes across the antimeridian although its longitudes do not say so.
+
+def _unrolled(shape: BaseGeometry) -> BaseGeometry:
+    """A shape across the antimeridian, whose longitudes jump there, with them running on beyond 180."""
+
+    def onward(xy: NDArray[np.float64]) -> NDArray[np.float64]:  # what lies west of Greenwich is one turn further on
+        return xy + np.where(xy[:, :1] < 0, (360.0, 0.0), (0.0, 0.0))
+
+    parts = [shapely.transform(part, onward) if _is_wide(part) else part for part in _parts(shape)]
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {part.geom_type for part in parts}
+    together = {"Polygon": shapely.MultiPolygon, "LineString": shapely.MultiLineString, "Point": shapely.MultiPoint}
+    return (together[kinds.pop()] if len(kinds) == 1 else shapely.GeometryCollection)(parts)
+
+
+def _cut(shape: BaseGeometry) -> BaseGeometry:
+    """The shape with its parts beyond ±180 moved round, so that it lies within [-180, 180] (RFC 7946, 3.1.9).
+
+    Cut in the plane, as everything here is planar. What a cut leaves of an area on the meridian itself is no area.
     """
-    if shape.geom_type == "GeometryCollection":
-        parts = [_cut(part, crosses=crosses and _is_wide(part)) for part in shapely.get_parts(shape)]
-        return shapely.GeometryCollection(parts)
-    if shape.geom_type in ("Polygon", "MultiPolygon"):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it warns about ring order, which does not matter here
-                fixed = antimeridian.fix_shape(
-                    {"type": shape.geom_type, "coordinates": shapely.geometry.mapping(shape)["coordinates"]},
-                    fix_winding=True,
-                )
-            return shapely.force_2d(shapely.geometry.shape(fixed))
-        except (ValueError, shapely.errors.GEOSException):
-            pass  # fall through to the plain cut, which takes any shape
-    if crosses:  # what lies west of Greenwich is one turn further on
-        shape = shapely.transform(shape, lambda xy: xy + np.where(xy[:, :1] < 0, [360.0, 0.0], [0.0, 0.0]))
-    parts = []
+    areal = shape.geom_type in ("Polygon", "MultiPolygon")
+    parts: list[BaseGeometry] = []
     for turn in (-360.0, 0.0, 360.0):
         window = shapely.box(-180 - turn, -90, 180 - turn, 90)
-        part = shapely.intersection(shapely.make_valid(shape, method="structure", keep_collapsed=True), window)
-        if not part.is_empty:
-            parts.append(shapely.affinity.translate(part, xoff=turn))
-    return shapely.union_all(parts) if parts else shape
+        seen = [part for part in _parts(shapely.intersection(shape, window)) if not part.is_empty]
+        kept = [part for part in seen if part.area > 0] if areal else seen
+        parts.extend(shapely.affinity.translate(part, xoff=turn) for part in kept)
+    return shapely.union_all(parts)
 
 
 def _is_wide(shape: BaseGeometry) -> bool:

@@ -48,6 +48,9 @@ def _days(year: int, month: int, day: int) -> int:
     return era * 146_097 + day_of_era - 719_468
 
 
+_FIRST, _LAST = _days(0, 1, 1) * DAY, (_days(9999, 12, 31) + 1) * DAY - 1
+
+
 def parse_date(text: str) -> int:
     """The start of an RFC 3339 full-date, in microseconds. ValueError when it is none."""
     match = _FULL_DATE.fullmatch(text)
@@ -76,7 +79,10 @@ def parse_instant(text: str) -> int:
             raise ValueError(f"{text!r} has an offset that is not 00:00 to 23:59")
         offset = (int(offset_hour) * 60 + int(offset_minute)) * (60 if sign == "+" else -60)
     days = _days(int(year), int(month), int(day))
-    return (days * 86_400 + hours * 3600 + minutes * 60 + seconds - offset) * SECOND + micros
+    instant = (days * 86_400 + hours * 3600 + minutes * 60 + seconds - offset) * SECOND + micros
+    if not _FIRST <= instant <= _LAST:
+        raise ValueError(f"{text!r} is not in the years 0000 to 9999 of UTC")
+    return instant
 
 
 def parse_temporal(text: str) -> tuple[int, int] | None:

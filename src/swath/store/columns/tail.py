@@ -7,7 +7,6 @@ so that they need no lock: arrays are replaced when they grow, never moved.
 from __future__ import annotations
 
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from swath.cql2.folding import nfc
 from swath.cql2.frame import Dictionary
 from swath.stac.document import leaves
 from swath.stac.time import parse_temporal
@@ -67,7 +67,7 @@ class StringTable(Dictionary):
 
     def add(self, value: str) -> int:
         if not value.isascii():
-            value = unicodedata.normalize("NFC", value)
+            value = nfc(value)
         found = self._codes.get(value)
         if found is None:
             found = len(self._values)
@@ -177,10 +177,7 @@ class ColumnData:
 
 def _elements(array: list[Any]) -> tuple[Any, ...]:
     """An array as the evaluator compares it: nested arrays as tuples, objects as they are."""
-    return tuple(
-        unicodedata.normalize("NFC", e) if isinstance(e, str) else _elements(e) if isinstance(e, list) else e
-        for e in array
-    )
+    return tuple(nfc(e) if isinstance(e, str) else _elements(e) if isinstance(e, list) else e for e in array)
 
 
 class _Body(msgspec.Struct):
