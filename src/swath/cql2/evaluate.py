@@ -268,7 +268,7 @@ class Evaluator:
         if isinstance(node.value, Interval):
             null = ~np.broadcast_to(self._span(node.value, frame)[2], frame.size)
         elif node.value == Property("geometry"):
-            null = np.isnan(frame.footprints().boxes[:, 0]) & (frame.footprints().shapes == None)  # noqa: E711
+            null = ~frame.footprints().known
         else:
             null = ~self._values.column(node.value, frame).present(frame.size)
         return Truth(null, np.zeros(frame.size, np.bool_))

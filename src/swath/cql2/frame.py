@@ -91,10 +91,14 @@ class Extents:
 
 @dataclass(frozen=True, slots=True)
 class Footprints:
-    """Shape and bounding box (west, south, east, north) of each row; None and NaN for a null geometry."""
+    """Shape and bounding box (west, south, east, north) of each row.
+
+    `known` is False for a null geometry. The box of a null or an empty one is NaN.
+    """
 
     shapes: NDArray[np.object_]
     boxes: NDArray[np.float64]
+    known: NDArray[np.bool_]
 
 
 class Frame(Protocol):

@@ -64,7 +64,7 @@ class Space:
         if left != Property("geometry"):  # no other property holds a geometry
             return nothing(frame.size)
         footprints = frame.footprints()
-        known = footprints.shapes != None  # noqa: E711 - elementwise
+        known = footprints.known
         if isinstance(right, Property):
             if right.name != "geometry":
                 return nothing(frame.size)
@@ -84,11 +84,13 @@ class Space:
         if shape.is_empty:
             return true
         west, south, east, north = shape.bounds
-        near = (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
+        near = (boxes[:, 0] <= east) & (boxes[:, 2] >= west)
         if where is not None:
             near &= where
         rows = np.flatnonzero(near)
         b = boxes[rows]
+        met = (b[:, 1] <= north) & (b[:, 3] >= south)
+        rows, b = rows[met], b[met]
         inside = (b[:, 0] >= west) & (b[:, 2] <= east) & (b[:, 1] >= south) & (b[:, 3] <= north)
         around = (b[:, 0] <= west) & (b[:, 2] >= east) & (b[:, 1] <= south) & (b[:, 3] >= north)
         if relation.of is shapely.intersects and isinstance(literal, BBoxLiteral) and literal.west <= literal.east:

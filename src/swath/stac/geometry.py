@@ -88,8 +88,24 @@ def read_geometry(value: object, most_vertices: int) -> BaseGeometry:
 
 
 def united(shape: BaseGeometry) -> BaseGeometry:
-    """The same points; a collection without overlaps, on which engines agree where its parts would meet."""
-    return shapely.union_all(shape) if shape.geom_type == "GeometryCollection" else shape
+    """The same points; of a collection, one in which no part lies in another, since GEOS relates only those right.
+
+    Areas become one; of lines and points, what lies outside is left. What needs no cut keeps its coordinates.
+    """
+    if shape.geom_type != "GeometryCollection":
+        return shape
+    parts = _parts(shape)
+    kinds = shapely.get_type_id(parts)
+    areas = shapely.union_all(parts[kinds == shapely.GeometryType.POLYGON])
+    lines = shapely.MultiLineString(list(parts[kinds == shapely.GeometryType.LINESTRING]))
+    if shapely.intersects(lines, areas):
+        lines = shapely.difference(lines, areas)
+    points = shapely.MultiPoint([point for point in parts[kinds == shapely.GeometryType.POINT] if not point.is_empty])
+    for larger in (areas, lines):
+        if shapely.intersects(points, larger):
+            points = shapely.difference(points, larger)
+    left = [each for each in (areas, lines, points) if not each.is_empty]
+    return left[0] if len(left) == 1 else shapely.GeometryCollection([part for each in left for part in _parts(each)])
 
 
 def check_shape(shape: BaseGeometry, most_vertices: int) -> BaseGeometry:

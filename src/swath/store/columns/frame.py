@@ -94,4 +94,5 @@ class TailFrame:
 
     def footprints(self) -> Footprints:
         part = slice(self._start, self._stop)
-        return Footprints(self._tail.shapes.view()[part], self._tail.boxes.view()[part])
+        tail = self._tail
+        return Footprints(tail.shapes.view()[part], tail.boxes.view()[part], tail.placed.view()[part])

@@ -201,6 +201,7 @@ class Tail:
         self.end = Growing(np.int64)
         self.shapes = Growing(np.object_)
         self.boxes = Growing(np.float64, 4)
+        self.placed = Growing(np.bool_)  # not so where the geometry is null
         self.ids = StringTable()
         self.id_codes = Growing(np.int32)
         self.columns: dict[str, ColumnData] = {}
@@ -265,6 +266,7 @@ class Tail:
             shapes[stored] = shapely.from_wkb(np.array([changes[i].shape for i in stored], np.object_))
         self.shapes.extend(shapes)
         self.boxes.extend(shapely.bounds(shapes).reshape(-1, 4))
+        self.placed.extend(shapes != None)  # noqa: E711 - elementwise
 
     def _end(self, seq: int, by: int) -> None:
         seqs = self.seq.view()
