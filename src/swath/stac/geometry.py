@@ -95,12 +95,13 @@ def united(shape: BaseGeometry) -> BaseGeometry:
     if shape.geom_type != "GeometryCollection":
         return shape
     parts = _parts(shape)
+    parts = parts[~shapely.is_empty(parts)]
     kinds = shapely.get_type_id(parts)
     areas = shapely.union_all(parts[kinds == shapely.GeometryType.POLYGON])
     lines = shapely.MultiLineString(list(parts[kinds == shapely.GeometryType.LINESTRING]))
     if shapely.intersects(lines, areas):
         lines = shapely.difference(lines, areas)
-    points = shapely.MultiPoint([point for point in parts[kinds == shapely.GeometryType.POINT] if not point.is_empty])
+    points = shapely.MultiPoint(list(parts[kinds == shapely.GeometryType.POINT]))
     for larger in (areas, lines):
         if shapely.intersects(points, larger):
             points = shapely.difference(points, larger)
