@@ -26,7 +26,7 @@ from swath.cql2.evaluate import Evaluator
 from swath.cql2.frame import Column, Extents, Footprints, Lane, Strings
 from swath.cql2.json import parse_json
 from swath.cql2.text import parse_text
-from swath.store.columns.tail import StringTable
+from swath.store.columns.strings import StringTable
 
 BLOCK = 65_536
 
@@ -36,7 +36,7 @@ class Rows:
 
     def __init__(self, columns: dict[str, Column], footprints: Footprints) -> None:
         self.columns, self._footprints = columns, footprints
-        self.size = len(footprints.boxes)
+        self.size = len(footprints.known)
 
     def column(self, name: str) -> Column:
         return self.columns.get(name, Column())
@@ -69,7 +69,7 @@ def footprints_on(land: list[Any], count: int, random: np.random.Generator) -> N
 def blocks(count: int, land: list[Any]) -> list[Rows]:
     random = np.random.default_rng(1)
     shapes = footprints_on(land, count, random)
-    boxes = shapely.bounds(shapes)
+    boxes = np.asfortranarray(shapely.bounds(shapes))
     clouds = random.uniform(0, 100, count)
     few, many = StringTable(), StringTable()
     few_codes = np.array([few.add(f"platform-{n}") for n in range(50)], np.int32)[random.integers(0, 50, count)]
@@ -84,7 +84,8 @@ def blocks(count: int, land: list[Any]) -> list[Rows]:
             "platform": Column(strings=Strings(rows, few_codes[part], few, plain)),
             "scene": Column(strings=Strings(rows, many_codes[part], many, plain)),
         }
-        made.append(Rows(columns, Footprints(shapes[part], boxes[part], ~plain)))
+        west, south, east, north = (boxes[part, side] for side in range(4))
+        made.append(Rows(columns, Footprints(west, south, east, north, ~plain, shapes[part].__getitem__)))
     return made
 
 

@@ -32,12 +32,14 @@ from swath.cql2.ast import In, walk
 from swath.cql2.bind import bind
 from swath.cql2.emit import to_json, to_text
 from swath.cql2.evaluate import Evaluator
+from swath.cql2.frame import Frame
 from swath.cql2.json import parse_json
 from swath.cql2.text import parse_text
 from swath.errors import InvalidFilter, InvalidRequest
 from swath.http.params import search_from_body
 from swath.store.base import Change, Operation, Version
-from swath.store.columns.frame import CollectionNames, TailFrame
+from swath.store.columns.names import CollectionNames
+from swath.store.columns.source import View
 from swath.store.columns.tail import Tail
 from tests.conftest import SHARED
 from tests.filter_grammar import Grammar, Mutator, dump
@@ -53,7 +55,7 @@ class Find(Exception):
     """A tree that did not come back as it was, or an answer that makes no sense."""
 
 
-def _make_frame() -> TailFrame:
+def _make_frame() -> Frame:
     """A few items: every kind of value, a range in time, no footprint, nothing at all."""
     when = {"datetime": "2020-01-01T00:00:00Z"}
     every: tuple[tuple[dict[str, Any], str | None], ...] = (
@@ -74,7 +76,8 @@ def _make_frame() -> TailFrame:
         changes.append(Change(version, body.encode(), shapely.to_wkb(shape) if wkt else None))
     tail = Tail()
     tail.append(changes)
-    return TailFrame(tail, 0, len(changes), CollectionNames({1: "c"}), lambda _: np.array([], np.int64))
+    view = View(CollectionNames({1: "c"}), lambda _: np.array([], np.int64), tail.columns.__contains__)
+    return tail.frame(0, len(changes), view)
 
 
 FRAME = _make_frame()

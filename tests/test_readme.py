@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,7 +66,11 @@ def test_the_tour_prints_what_it_says(tour: tuple[Path, Server]) -> None:
     folder, server = tour
     (first, printed), *rest = steps()
     assert first == "swath demo"
-    said = "".join(line for line in server.lines if not line.startswith("committed "))
+    for _ in range(100):  # a thread reads what the server prints
+        said = "".join(line for line in server.lines if not line.startswith("committed "))
+        if said.count("\n") >= printed.count("\n"):
+            break
+        time.sleep(0.05)
     assert said.replace(server.url, ADDRESS) == printed
     for command, expected in rest:
         # Words and data are two streams: their order between each other is not fixed.

@@ -160,7 +160,11 @@ class Session:
                 else:
                     yield Document(raw, "documents", number)
 
-        return load(self._catalog.ledger, read(), mode=mode, collection=collection, actor="python")
+        return self._folded(load(self._catalog.ledger, read(), mode=mode, collection=collection, actor="python"))
+
+    def _folded(self, report: LoadReport) -> LoadReport:
+        self._catalog.index.fold()
+        return report
 
     def remove(self, collection: str, item: str) -> None:
         """Delete an item; its versions stay in the history. NotFound when it is not there."""
@@ -172,7 +176,7 @@ class Session:
     def load(self, *sources: str | Path, mode: Mode = "upsert", collection: str | None = None) -> LoadReport:
         """Store what files and folders hold; see `swath load`."""
         documents = (document for source in sources for document in read_source(str(source)))
-        return load(self._catalog.ledger, documents, mode=mode, collection=collection, actor="python")
+        return self._folded(load(self._catalog.ledger, documents, mode=mode, collection=collection, actor="python"))
 
     def export(self, target: str | Path, **parameters: Any) -> int:
         """Write the items that a search finds to an `.ndjson` or `.parquet` file; returns how many."""

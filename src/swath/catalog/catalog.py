@@ -43,7 +43,7 @@ from swath.store.base import (
     Summary,
     Version,
 )
-from swath.store.columns.index import ColumnIndex, item_frame
+from swath.store.columns.index import SEGMENTS, ColumnIndex, item_frame
 from swath.store.sqlite.ledger import SqliteLedger
 
 __all__ = ["Catalog", "CollectionPage", "CollectionView"]
@@ -91,7 +91,7 @@ class Catalog:
                 raise CatalogUnusable(f"{path} is not empty and holds no catalogue; name a new folder")
             SqliteLedger.create(path).close()
         ledger = SqliteLedger(path)
-        return Catalog(ledger, ColumnIndex(ledger))
+        return Catalog(ledger, ColumnIndex(ledger, path / SEGMENTS))
 
     def close(self) -> None:
         self.ledger.close()

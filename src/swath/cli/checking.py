@@ -18,6 +18,7 @@ import apsw
 import shapely
 
 from swath import __version__
+from swath.catalog import Catalog
 from swath.errors import SwathError
 from swath.limits import LIMITS
 from swath.store.sqlite.check import check
@@ -28,8 +29,14 @@ __all__ = ["run_check", "run_doctor"]
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two connections could corrupt the log (sqlite.org/wal.html, WAL-reset bug)
 
 
-def run_check(folder: Path, *, as_json: bool) -> int:
+def run_check(folder: Path, *, repair: bool, as_json: bool) -> int:
     report = check(folder)
+    if not report.problems:  # the index is made from the ledger: it comes second
+        catalog = Catalog.open(folder)
+        try:
+            report.problems.extend(catalog.index.check(repair=repair))
+        finally:
+            catalog.close()
     if as_json:
         print(json.dumps(asdict(report)))
     else:

@@ -34,6 +34,7 @@ def run_load(
     try:
         started = time.monotonic()
         report = load_sources(catalog, sources, mode, collection, absolute)
+        catalog.index.fold()
         seconds = time.monotonic() - started
     finally:
         catalog.close()

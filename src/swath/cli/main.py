@@ -225,11 +225,19 @@ def queryables(
 
 
 @app.command
-def check(catalog: CatalogFolder, /, *, json: Json = False) -> int:
-    """Read every byte of a catalogue and compare it with what was written. Exit code 1 if anything is wrong."""
+def check(
+    catalog: CatalogFolder, /, *, repair: Annotated[bool, Parameter(negative="")] = False, json: Json = False
+) -> int:
+    """Read every byte of a catalogue and compare it with what was written. Exit code 1 if anything is wrong.
+
+    Parameters
+    ----------
+    repair
+        Build files of the index that are damaged or gone anew from the database.
+    """
     from swath.cli.checking import run_check
 
-    return run_check(catalog, as_json=json)
+    return run_check(catalog, repair=repair, as_json=json)
 
 
 @app.command

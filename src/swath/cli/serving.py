@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from swath.catalog import Catalog
+from swath.cli.folding import beside
 from swath.cli.loading import load_sources
 from swath.config import Settings
 from swath.errors import InvalidRequest
@@ -105,11 +106,12 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
         print(f"Anyone who reaches {host} can read this catalogue, {write}.", file=sys.stderr)
     if on_ready is not None:
         threading.Thread(target=_when_ready, args=(url, on_ready), daemon=True).start()
-    if settings.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-        return 0
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
+    with beside(folder):
+        if settings.workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+            return 0
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
     return 0 if server.started else 1
 
 

@@ -202,7 +202,10 @@ def _compare_string_columns(
     temporal = left.temporal[i] & right.temporal[j]
     _, first, last = left.dictionary.spans()
     _, first2, last2 = right.dictionary.spans()
-    as_time = _compare_spans(compare, first[a], last[a], first2[b], last2[b])
-    x, y = left.dictionary.values, right.dictionary.values
-    as_text = np.fromiter((compare(x[p], y[q]) for p, q in zip(a, b, strict=True)), np.bool_, len(rows))
-    decide(truth, rows, np.where(temporal, as_time, as_text))
+    hits = np.asarray(_compare_spans(compare, first[a], last[a], first2[b], last2[b]))
+    text = np.flatnonzero(~temporal)
+    if len(text):
+        x, y = left.dictionary.values, right.dictionary.values
+        pairs = zip(a[text].tolist(), b[text].tolist(), strict=True)
+        hits[text] = np.fromiter((compare(x[p], y[q]) for p, q in pairs), np.bool_, len(text))
+    decide(truth, rows, hits)

@@ -7,7 +7,7 @@ FALSE. Three-valued logic after Kleene. Meaning: OGC 21-065r2 with the rulings o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,14 +55,15 @@ from swath.cql2.comparisons import (
     exact_float,
 )
 from swath.cql2.folding import nfc
-from swath.cql2.frame import Column, Dictionary, Frame, Strings
-from swath.cql2.like import compile_like
+from swath.cql2.frame import Arrays, Column, Dictionary, Frame, Strings
+from swath.cql2.like import Part, compile_like, plain_part
 from swath.cql2.truth import Mask, Truth, constant, decide, nothing
 from swath.cql2.values import Values
 from swath.stac.time import DAY, parse_temporal
 
 __all__ = ["Evaluator", "Truth"]
 
+_Table: TypeAlias = tuple[Mask, Mask]
 _LITERALS = (Text, Number, NumericText, Boolean, DateLiteral, Timestamp)
 
 
@@ -76,6 +77,7 @@ class Evaluator:
         self.expression = expression
         self.checkpoint = checkpoint
         self._selections: dict[tuple[int, Node], NDArray[np.bool_]] = {}
+        self._tables: dict[tuple[int, Node], _Table] = {}
         self._space = spatial.Space(checkpoint)
         self._values = Values()
 
@@ -170,16 +172,38 @@ class Evaluator:
             code = strings.dictionary.code(text)
             hits = codes == code if kind is ast.Equal else codes != code
         else:
-            compare = OPERATORS[kind]
-            node = kind(Property(""), Text(text))
-            hits = self._select(strings.dictionary, node, lambda entry: bool(compare(entry, text)))[codes]
+            hits = self._ordered(kind, strings.dictionary, text, codes)
         decide(truth, rows, hits)
 
-    def _select(self, dictionary: Dictionary, node: Node, test: Callable[[str], bool]) -> Mask:
-        """Which strings of the dictionary pass, tested once each and kept between blocks."""
+    def _ordered(self, kind: type[Comparison], dictionary: Dictionary, text: str, codes: NDArray[np.int32]) -> Mask:
+        """Strings before or after a text: by their numbers where these are in order."""
+        bounds = dictionary.bounds(text)
+        if bounds is None:
+            compare = OPERATORS[kind]
+            node = kind(Property(""), Text(text))
+            return self._select(dictionary, node, lambda entry: bool(compare(entry, text)))[codes]
+        less, not_greater = bounds
+        before: Mask = codes < (less if kind in (ast.Less, ast.GreaterEqual) else not_greater)
+        return before if kind in (ast.Less, ast.LessEqual) else ~before
+
+    def _select(
+        self, dictionary: Dictionary, node: Node, test: Callable[[str], bool], part: Part | None = None
+    ) -> Mask:
+        """Which strings of the dictionary pass, tested once each and kept between blocks.
+
+        Those that hold the part are found at once in some dictionaries; only they are asked.
+        """
         key = (id(dictionary), node)
         known = self._selections.get(key)
         values = dictionary.values
+        if known is None and part is not None:
+            known = dictionary.holding(part.text, start=part.first)
+            if known is not None:
+                if not part.whole:
+                    self.checkpoint()
+                    places = np.flatnonzero(known)
+                    known[places] = np.fromiter((test(values[i]) for i in places.tolist()), np.bool_, len(places))
+                self._selections[key] = known
         size = len(values)
         done = 0 if known is None else len(known)
         if done < size:
@@ -208,9 +232,8 @@ class Evaluator:
             return Truth(np.zeros(frame.size, np.bool_), ~present)
         truth = nothing(frame.size)
         self._contain_numbers(column, [item.value for item in node.items if isinstance(item, Number)], truth)
-        texts = [item for item in node.items if isinstance(item, Text)]
-        if texts and column.strings is not None:
-            self._contain_texts(column.strings, texts, truth)
+        if column.strings is not None and any(isinstance(item, Text) for item in node.items):
+            self._contain_texts(column.strings, node, truth)
         booleans = {item.value for item in node.items if isinstance(item, Boolean)}
         if booleans and column.booleans is not None:
             decide(truth, column.booleans.rows, np.isin(column.booleans.values, list(booleans)))
@@ -234,22 +257,28 @@ class Evaluator:
             exact = [float(n) for n in numbers if exact_float(n)]
             decide(truth, column.floats.rows, np.isin(column.floats.values, np.array(exact, np.float64)))
 
-    def _contain_texts(self, strings: Strings, texts: Sequence[Text], truth: Truth) -> None:
-        chosen = np.zeros(len(strings.dictionary.values) + 1, np.bool_)
-        for text in texts:
-            code = strings.dictionary.code(nfc(text.value))
-            if code >= 0:
-                chosen[code] = True
-        plain = ~strings.temporal
+    def _contain_texts(self, strings: Strings, node: In, truth: Truth) -> None:
+        texts = [item.value for item in node.items if isinstance(item, Text)]
+        key = (id(strings.dictionary), node)
+        chosen = self._selections.get(key)
+        if chosen is None or len(chosen) <= len(strings.dictionary.values):
+            codes = [code for text in texts if (code := strings.dictionary.code(nfc(text))) >= 0]
+            chosen = np.zeros(len(strings.dictionary.values) + 1, np.bool_)
+            chosen[codes] = True
+            self._selections[key] = chosen
+        rows, codes_here = strings.rows, strings.codes
         if strings.temporal.any():
-            spans = [span for text in texts if (span := parse_temporal(text.value)) is not None]
+            spans = [span for text in texts if (span := parse_temporal(text)) is not None]
             _contain_instants(strings, spans, truth, every=False)
-            if len(spans) < len(texts):  # the rest can only be equal as text
-                plain = np.ones(len(plain), np.bool_)
-        rows = strings.rows[plain]
-        hits = chosen[strings.codes[plain]]
-        truth.true[rows] |= hits
-        truth.unknown[rows] = False
+            if len(spans) == len(texts):  # none of them is left to be equal as text
+                rows, codes_here = rows[~strings.temporal], codes_here[~strings.temporal]
+        hits = chosen[codes_here]
+        if len(rows) == len(truth.true):
+            np.logical_or(truth.true, hits, out=truth.true)
+            truth.unknown[:] = False
+        else:
+            truth.true[rows] |= hits
+            truth.unknown[rows] = False
 
     def like(self, node: Like, frame: Frame, where: Mask | None) -> Truth:  # noqa: ARG002
         matches = compile_like(nfc(node.pattern))
@@ -259,7 +288,8 @@ class Evaluator:
         strings = self._values.column(node.value, frame).strings
         if strings is not None:
             rule = Like(Property(""), node.pattern)
-            decide(truth, strings.rows, self._select(strings.dictionary, rule, matches)[strings.codes])
+            chosen = self._select(strings.dictionary, rule, matches, plain_part(nfc(node.pattern)))
+            decide(truth, strings.rows, chosen[strings.codes])
         return truth
 
     def is_null(self, node: IsNull, frame: Frame, where: Mask | None) -> Truth:  # noqa: ARG002
@@ -286,7 +316,7 @@ class Evaluator:
                 decide(truth, column.arrays.rows, np.array(hit, np.bool_)[column.arrays.codes])
             if column.strings is not None and isinstance(wanted, str):
                 part = nfc(wanted)
-                chosen = self._select(column.strings.dictionary, node, lambda entry: part in entry)
+                chosen = self._select(column.strings.dictionary, node, lambda entry: part in entry, Part(part))
                 decide(truth, column.strings.rows, chosen[column.strings.codes])
         return truth
 
@@ -322,16 +352,26 @@ class Evaluator:
         column = frame.column(prop.name).arrays
         if column is None:
             return truth
-        wanted, instants = arrays.literal_set(literal), arrays.has_instants(literal)
-        codes, place = np.unique(column.codes, return_inverse=True)
-        sets = [arrays.value_set(column.values[code], instants=instants) for code in codes]
-        hits = np.array(
-            [s is not None and (relation(wanted, s) if literal is left else relation(s, wanted)) for s in sets],
-            np.bool_,
-        )
-        comparable = np.array([found is not None for found in sets], np.bool_)[place]
-        decide(truth, column.rows[comparable], hits[place][comparable])
+        hits, comparable = self._array_table(node, literal, column, first=literal is left)
+        if comparable.all():
+            decide(truth, column.rows, hits[column.codes])
+        else:
+            known = comparable[column.codes]
+            decide(truth, column.rows[known], hits[column.codes[known]])
         return truth
+
+    def _array_table(self, node: ArrayPredicate, literal: ArrayLiteral, column: Arrays, *, first: bool) -> _Table:
+        """For each distinct array, whether it has the relation to the literal, and whether it can be told."""
+        key = (id(column.values), node)
+        found = self._tables.get(key)
+        if found is None or len(found[0]) < len(column.values):
+            relation = arrays.RELATIONS[type(node)]
+            wanted, instants = arrays.literal_set(literal), arrays.has_instants(literal)
+            sets = [arrays.value_set(each, instants=instants) for each in list(column.values)]
+            hits = [s is not None and (relation(wanted, s) if first else relation(s, wanted)) for s in sets]
+            found = np.array(hits, np.bool_), np.array([each is not None for each in sets], np.bool_)
+            self._tables[key] = found
+        return found
 
     @staticmethod
     def _array_columns(relation: Callable[..., bool], left: Column, right: Column, size: int) -> Truth:
@@ -342,7 +382,7 @@ class Evaluator:
             for row, p, q in zip(rows, a.codes[i], b.codes[j], strict=True):
                 x, y = arrays.value_set(a.values[p], instants=False), arrays.value_set(b.values[q], instants=False)
                 if x is not None and y is not None:
-                    decide(truth, row, relation(x, y))
+                    decide(truth, np.array([row]), relation(x, y))
         return truth
 
     def _span(self, operand: Value, frame: Frame) -> tuple[Any, Any, Any]:

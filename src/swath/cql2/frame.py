@@ -6,7 +6,7 @@ the block (ascending) that hold a value of its kind. A row in no lane has no val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -30,6 +30,19 @@ class Dictionary(Protocol):
 
     def spans(self) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
         """Which strings are dates or date-times, and their first and last microsecond."""
+
+    def ranks(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The places of strings in code point order: of two, the greater string has the greater number."""
+
+    def in_order(self) -> Sequence[str]:
+        """All strings in code point order: the one at its rank."""
+
+    def bounds(self, value: str) -> tuple[int, int] | None:
+        """Where strings are numbered in code point order: how many are less than a value, and how many not greater.
+        None where they are not."""
+
+    def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:
+        """Which strings begin with a part, or hold it anywhere; None where it is as good to ask each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +104,17 @@ class Extents:
 
 @dataclass(frozen=True, slots=True)
 class Footprints:
-    """Shape and bounding box (west, south, east, north) of each row.
+    """Bounding box of each row, and the shapes of those that are asked for.
 
     `known` is False for a null geometry. The box of a null or an empty one is NaN.
     """
 
-    shapes: NDArray[np.object_]
-    boxes: NDArray[np.float64]
+    west: NDArray[np.float64]
+    south: NDArray[np.float64]
+    east: NDArray[np.float64]
+    north: NDArray[np.float64]
     known: NDArray[np.bool_]
+    shapes: Callable[[Rows], NDArray[np.object_]]
 
 
 class Frame(Protocol):

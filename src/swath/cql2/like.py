@@ -6,10 +6,12 @@ right, each at its first place, which is enough since `%` takes any run.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
-__all__ = ["compile_like"]
+__all__ = ["Part", "compile_like", "plain_part"]
 
 
 def _parts(pattern: str) -> list[list[str | None]]:
@@ -29,6 +31,28 @@ def _parts(pattern: str) -> list[list[str | None]]:
             parts[-1].append(character)
         position += 1
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run of plain characters that every match holds; `first`: begins with. `whole`: nothing else is needed."""
+
+    text: str
+    first: bool = False
+    whole: bool = True
+
+
+def plain_part(pattern: str) -> Part | None:
+    """What can be looked for without the pattern: where it begins, else its longest plain run, if it has one."""
+    parts = _parts(pattern)
+    shape = [None in part for part in parts]
+    if parts[0] and parts[0][0] is not None:
+        run = "".join(itertools.takewhile(lambda c: c is not None, parts[0]))  # type: ignore[arg-type]
+        return Part(run, first=True, whole=not any(shape) and len(parts) == 2 and not parts[1])
+    runs = ["".join(run) for part in parts for plain, run in itertools.groupby(part, lambda c: c is not None) if plain]  # type: ignore[arg-type]
+    longest = max(runs, key=len, default="")
+    whole = not any(shape) and len(parts) == 3 and not parts[0] and not parts[2]
+    return Part(longest, whole=whole) if longest else None
 
 
 _LONGEST_REGEX = 64

@@ -21,6 +21,7 @@ __all__ = ["RELATIONS", "Space"]
 
 # GEOS works on arrays in one call that cannot be interrupted: so many vertices take about 20 ms.
 _VERTICES_PER_CALL = 100_000
+_ROWS_PER_READ = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ class Space:
             if right.name != "geometry":
                 return nothing(frame.size)
             true = np.zeros(frame.size, np.bool_)
-            true[known] = relation.of(footprints.shapes[known], footprints.shapes[known])
+            shapes = footprints.shapes(np.flatnonzero(known))
+            true[known] = relation.of(shapes, shapes)
             return Truth(true, ~known)
         if relation.of is shapely.disjoint:
             meets = self._meets(RELATIONS[ast.SIntersects], right, footprints, where)
@@ -78,31 +80,26 @@ class Space:
 
     def _meets(self, relation: Relation, literal: Value, footprints: Footprints, where: Mask | None) -> Mask:
         """Rows whose footprint has the relation to the literal. Boxes decide what they can."""
-        boxes = footprints.boxes
-        true = np.zeros(len(boxes), np.bool_)
+        true = np.zeros(len(footprints.known), np.bool_)
         shape = self._prepared(literal)
         if shape.is_empty:
             return true
         west, south, east, north = shape.bounds
-        near = (boxes[:, 0] <= east) & (boxes[:, 2] >= west)
+        near = (footprints.west <= east) & (footprints.east >= west)
         if where is not None:
             near &= where
         rows = np.flatnonzero(near)
-        b = boxes[rows]
-        met = (b[:, 1] <= north) & (b[:, 3] >= south)
-        rows, b = rows[met], b[met]
-        inside = (b[:, 0] >= west) & (b[:, 2] <= east) & (b[:, 1] >= south) & (b[:, 3] <= north)
-        around = (b[:, 0] <= west) & (b[:, 2] >= east) & (b[:, 1] <= south) & (b[:, 3] >= north)
+        rows = rows[(footprints.south[rows] <= north) & (footprints.north[rows] >= south)]
+        box = (footprints.west[rows], footprints.south[rows], footprints.east[rows], footprints.north[rows])
         if relation.of is shapely.intersects and isinstance(literal, BBoxLiteral) and literal.west <= literal.east:
+            inside = _inside(box, (west, south, east, north))
             true[rows[inside]] = True
             rows = rows[~inside]
-        elif relation.of is shapely.within:
-            rows = rows[inside]
+        elif relation.of in (shapely.within, _equals):
+            rows = rows[_inside(box, (west, south, east, north))]
         elif relation.of is shapely.contains:
-            rows = rows[around]
-        elif relation.of is _equals:
-            rows = rows[inside & around]
-        self._exact(RELATIONS[relation.inverse].of, shape, footprints.shapes, rows, true)
+            rows = rows[_inside((west, south, east, north), box)]
+        self._exact(RELATIONS[relation.inverse].of, shape, footprints, rows, true)
         return true
 
     def _prepared(self, node: Value) -> Any:
@@ -114,16 +111,22 @@ class Space:
         return shape
 
     def _exact(
-        self, relation: Callable[..., Any], shape: Any, shapes: NDArray[np.object_], rows: NDArray[np.int64], true: Mask
+        self, relation: Callable[..., Any], shape: Any, footprints: Footprints, rows: NDArray[np.int64], true: Mask
     ) -> None:
         """Ask GEOS, some vertices at a time. The prepared literal comes first, where preparing helps."""
-        if not len(rows):
-            return
-        weights = shapely.get_num_coordinates(shapes[rows]) + math.isqrt(shapely.get_num_coordinates(shape))
-        chunks = np.cumsum(weights) // _VERTICES_PER_CALL
-        for chunk in np.split(rows, np.flatnonzero(np.diff(chunks)) + 1):
-            self.checkpoint()
-            true[chunk] = relation(shape, shapes[chunk])
+        own = math.isqrt(shapely.get_num_coordinates(shape))
+        for start in range(0, len(rows), _ROWS_PER_READ):
+            part = rows[start : start + _ROWS_PER_READ]
+            shapes = footprints.shapes(part)
+            chunks = np.cumsum(shapely.get_num_coordinates(shapes) + own) // _VERTICES_PER_CALL
+            cuts = np.flatnonzero(np.diff(chunks)) + 1
+            for chosen, asked in zip(np.split(part, cuts), np.split(shapes, cuts), strict=True):
+                self.checkpoint()
+                true[chosen] = relation(shape, asked)
+
+
+def _inside(inner: Any, outer: Any) -> Any:
+    return (inner[0] >= outer[0]) & (inner[1] >= outer[1]) & (inner[2] <= outer[2]) & (inner[3] <= outer[3])
 
 
 def _shape(node: Value) -> Any:

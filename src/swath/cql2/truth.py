@@ -37,5 +37,9 @@ def constant(size: int, value: bool | None) -> Truth:
 
 def decide(truth: Truth, rows: NDArray[np.int64], hits: Any) -> None:
     """Set rows to TRUE or FALSE, as `hits` says."""
-    truth.true[rows] = hits
-    truth.unknown[rows] = False
+    if len(rows) == len(truth.true):  # all of them: no need to pick
+        truth.true[:] = hits
+        truth.unknown[:] = False
+    else:
+        truth.true[rows] = hits
+        truth.unknown[rows] = False

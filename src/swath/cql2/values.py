@@ -41,6 +41,22 @@ class Mapped(Dictionary):
         size = len(self._values)
         return np.zeros(size, np.bool_), np.zeros(size, np.int64), np.zeros(size, np.int64)
 
+    def ranks(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
+        order = np.argsort(np.array(self._values, np.object_), kind="stable")
+        ranks = np.empty(len(order))
+        ranks[order] = np.arange(len(order))
+        found: NDArray[np.float64] = ranks[codes]
+        return found
+
+    def in_order(self) -> Sequence[str]:
+        return sorted(self._values)
+
+    def bounds(self, value: str) -> tuple[int, int] | None:  # noqa: ARG002
+        return None
+
+    def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:  # noqa: ARG002
+        return None
+
 
 class Values:
     """Columns of value expressions; what is made of a dictionary is kept between blocks."""
@@ -59,7 +75,10 @@ class Values:
         if isinstance(node, ast.Function):
             return self._function(node, frame)
         if isinstance(node, ast.Arithmetic):
-            return _calculate(node, self.column(node.left, frame), self.column(node.right, frame))
+            # Of a number beside a property one row is enough.
+            alone = isinstance(node.right, Number) and not isinstance(node.left, Number)
+            right = _constant(node.right, 1) if alone else self.column(node.right, frame)
+            return _calculate(node, self.column(node.left, frame), right)
         return _constant(node, frame.size)
 
     def _mapped_strings(self, node: Value, source: Value, change: Callable[[str], str], frame: Frame) -> Column:
@@ -116,6 +135,14 @@ def _calculate(node: ast.Arithmetic, left: Column, right: Column) -> Column:
     """Row by row. Integers stay exact where the result fits into 64 bits; what is not finite is NULL."""
     integers: list[Lane] = []
     floats: list[Lane] = []
+    if isinstance(node.right, Number) and not isinstance(node.left, Number):  # no need for a column of it
+        for lane in (left.integers, left.floats):
+            if lane is not None:
+                constant = right.integers or right.floats
+                assert constant is not None
+                same = np.full(len(lane.rows), constant.values[0])
+                _combine(type(node), lane.rows, lane.values, same, integers, floats)
+        return Column(integers=_joined(integers), floats=_joined(floats))
     for a in (left.integers, left.floats):
         for b in (right.integers, right.floats):
             if a is None or b is None:

@@ -159,6 +159,15 @@ class Ledger(Protocol):
     def head(self) -> int:
         """The latest revision."""
 
+    def position(self) -> tuple[int, int]:
+        """The latest revision, and the generation of the manifest: what tells a reader that something moved."""
+
+    def manifest(self) -> tuple[int, bytes]:
+        """What an index keeps about its files, and its generation. Empty and 0 at first."""
+
+    def publish(self, manifest: bytes, generation: int) -> bool:
+        """Put the next generation of the manifest in place. False where it is not `generation` any more."""
+
     def horizon(self, seconds: float) -> int:
         """The latest revision that is older than so many seconds: cursors behind it go on from it."""
 
@@ -167,6 +176,9 @@ class Ledger(Protocol):
 
         Documents of items that ended at or before the revision `ended_by` are left out.
         """
+
+    def versions(self, after: int, until: int) -> Iterator[tuple[Version, bytes | None]]:
+        """The same without documents of items and collections: only what a collection declares comes with its bytes."""
 
     def facts(self, until: int) -> Sequence[Fact]:
         """Kinds of values known at a revision."""
@@ -246,6 +258,12 @@ class Index(Protocol):
 
     def refresh(self) -> int:
         """Follow the ledger to its head; returns the revision reached."""
+
+    def fold(self) -> bool:
+        """Bring what was written lately into its lasting form, where there is enough of it. True if it was."""
+
+    def check(self, *, repair: bool = False) -> list[str]:
+        """What is wrong with the index's own files, in words; it builds them anew on demand."""
 
     def select(
         self,

@@ -1,98 +1,34 @@
-"""A range of rows of the tail, as the evaluator wants to see it."""
+"""What the frames of the tail and of segments have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swath.cql2.bind import resolve_alias
-from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Lane, Strings
-from swath.store.columns.tail import ColumnData, StringTable, Tail
+from swath.cql2.frame import Column, Strings
+from swath.store.columns.source import View
 
-__all__ = ["CollectionNames", "TailFrame"]
-
-
-class CollectionNames:
-    """Ids of collections by key, as a dictionary column."""
-
-    def __init__(self, names: dict[int, str]) -> None:
-        self.table = StringTable()
-        self.codes = np.zeros(max(names, default=0) + 1, np.int32)
-        for key, name in names.items():
-            self.codes[key] = self.table.add(name)
+__all__ = ["own_columns", "temporal_rows"]
 
 
-class TailFrame:
-    """Rows `start` to `stop` of a tail. `temporal` tells in which collections a name holds instants only."""
+def own_columns(name: str, keys: NDArray[Any], ids: Strings, view: View) -> Column | None:
+    """The members of an item that are not properties, whatever those hold; None for any other name."""
+    if name == "id":
+        return Column(strings=ids)
+    if name == "collection":
+        plain = np.zeros(len(keys), np.bool_)
+        return Column(strings=Strings(ids.rows, view.names.codes[keys], view.names.table, plain))
+    return Column() if name == "geometry" else None  # the item's own: see `footprints`
 
-    def __init__(
-        self,
-        tail: Tail,
-        start: int,
-        stop: int,
-        names: CollectionNames,
-        temporal: Callable[[str], NDArray[np.int64]],
-    ) -> None:
-        self._tail, self._start, self._stop = tail, start, stop
-        self._names, self._temporal = names, temporal
-        self.size = stop - start
 
-    def _all(self) -> NDArray[np.int64]:
-        return np.arange(self.size, dtype=np.int64)
-
-    def column(self, name: str) -> Column:
-        plain = np.zeros(self.size, np.bool_)
-        if name == "id":
-            codes = self._tail.id_codes.view()[self._start : self._stop]
-            return Column(strings=Strings(self._all(), codes, self._tail.ids, plain))
-        if name == "collection":
-            keys = self._tail.collection.view()[self._start : self._stop]
-            return Column(strings=Strings(self._all(), self._names.codes[keys], self._names.table, plain))
-        if name == "geometry":  # the item's own: see `footprints`
-            return Column()
-        name = resolve_alias(name, self._tail.columns.__contains__)
-        data = self._tail.columns.get(name)
-        if data is None:
-            return Column()
-        return Column(
-            booleans=self._lane(data, "booleans"),
-            integers=self._lane(data, "integers"),
-            floats=self._lane(data, "floats"),
-            strings=self._strings(name, data),
-            arrays=self._arrays(data),
-            objects=self._objects(data),
-        )
-
-    def _lane(self, data: ColumnData, kind: str) -> Lane | None:
-        found = data.slice(kind, self._start, self._stop)
-        return Lane(*found) if found else None
-
-    def _strings(self, name: str, data: ColumnData) -> Strings | None:
-        found = data.slice("strings", self._start, self._stop)
-        if found is None:
-            return None
-        rows, codes = found
-        keys = self._tail.collection.view()[self._start : self._stop][rows]
-        return Strings(rows, codes, data.strings, np.isin(keys, self._temporal(name)))
-
-    def _arrays(self, data: ColumnData) -> Arrays | None:
-        found = data.slice("arrays", self._start, self._stop)
-        return Arrays(*found, data.array_values) if found else None
-
-    def _objects(self, data: ColumnData) -> NDArray[np.int64]:
-        rows = data.objects.view()
-        if not len(rows):
-            return NO_ROWS
-        first, last = np.searchsorted(rows, (self._start, self._stop))
-        return rows[first:last] - self._start
-
-    def extents(self) -> Extents:
-        part = slice(self._start, self._stop)
-        return Extents(self._tail.start.view()[part], self._tail.end.view()[part], self._tail.when_known.view()[part])
-
-    def footprints(self) -> Footprints:
-        part = slice(self._start, self._stop)
-        tail = self._tail
-        return Footprints(tail.shapes.view()[part], tail.boxes.view()[part], tail.placed.view()[part])
+def temporal_rows(name: str, keys: NDArray[Any], view: View) -> NDArray[np.bool_]:
+    """Rows of collections in which a name holds nothing but instants."""
+    where = view.temporal(name)
+    if not len(where) or not len(keys):
+        return np.zeros(len(keys), np.bool_)
+    marked = np.zeros(len(view.names.codes), np.bool_)
+    marked[where[where < len(marked)]] = True
+    found: NDArray[np.bool_] = marked[keys]
+    return found

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from swath.cql2.frame import Column
 from swath.search import SortKey
-from swath.store.columns.frame import TailFrame
-from swath.store.columns.tail import Tail
+from swath.store.columns.source import Source, View
 
-__all__ = ["Order"]
+__all__ = ["Order", "comes_before"]
 
 _BOOLEAN, _NUMBER, _INSTANT, _STRING, _NULL = 1, 2, 3, 4, 9
 
@@ -63,11 +62,11 @@ def _split(number: float) -> tuple[float, int]:
 
 
 class Order:
-    """The order of one search over one tail."""
+    """The order of one search over one source."""
 
-    def __init__(self, tail: Tail, whole: TailFrame, sort: Sequence[SortKey], *, backward: bool) -> None:
-        self._tail, self._whole, self._sort, self._backward = tail, whole, tuple(sort), backward
-        self._names = whole.column("collection").strings
+    def __init__(self, source: Source, view: View, sort: Sequence[SortKey], *, backward: bool) -> None:
+        self._source, self._view, self._sort, self._backward = source, view, tuple(sort), backward
+        self._whole = source.frame(0, source.rows, view)
         self._columns: dict[str, Column] = {}
 
     def first(
@@ -108,17 +107,91 @@ class Order:
                 parts.append((kind, int(key.value[0]) + int(key.rest[0])))
         return (*parts, *self.identity(row))
 
+    def first_of_many(
+        self, rows: NDArray[np.int64], limit: int, after: tuple[Any, ...] | None, kept: dict[Any, NDArray[np.int32]]
+    ) -> tuple[NDArray[np.int64], bool]:
+        """The same as `first` for one sort key, by walking all rows in its order until enough of them are chosen.
+
+        `kept` holds the orders that were made before: making one takes a sort of the whole source.
+        """
+        (sort,) = self._sort
+        known = (sort.name, sort.descending, self._view.temporal(sort.name).tobytes())
+        ranked = kept.get(known)
+        if ranked is None:
+            ranked = kept[known] = self._ranked(sort)
+        chosen = np.zeros(self._source.rows, np.bool_)
+        chosen[rows] = True
+        first, last = 0, len(ranked)
+        if after is not None:
+            place = self._place(ranked, after)
+            first, last = (0, place) if self._backward else (place, last)
+        parts: list[NDArray[np.int64]] = []
+        total, size = 0, 4 * limit + 64
+        while total <= limit and first < last:
+            part = ranked[max(first, last - size) : last][::-1] if self._backward else ranked[first : first + size]
+            first, last = (first, last - len(part)) if self._backward else (first + len(part), last)
+            found = part[chosen[part]].astype(np.int64)
+            parts.append(found)
+            total += len(found)
+            size *= 4
+        behind = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return behind[:limit], len(behind) > limit
+
+    def _ranked(self, sort: SortKey) -> NDArray[np.int32]:
+        """All rows in the order of a key, forward."""
+        every = np.arange(self._source.rows, dtype=np.int64)
+        names, ids = self._whole.column("collection").strings, self._whole.column("id").strings
+        assert names is not None
+        assert ids is not None
+        ties = (ids.dictionary.ranks(ids.codes), names.dictionary.ranks(names.codes))
+        return np.lexsort((*ties, *self._key(sort, every).signed(sort.descending, False)[::-1])).astype(np.int32)
+
+    def _place(self, ranked: NDArray[np.int32], after: tuple[Any, ...]) -> int:
+        """Of the rows in order, the first that does not come before a place, nor at it; backward, one more than the
+        last before it."""
+        low, high = 0, len(ranked)
+        while low < high:
+            middle = (low + high) // 2
+            before = comes_before(self.key_of(int(ranked[middle])), after, self._sort, backward=False)
+            if before < 0 or (before == 0 and not self._backward):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def seqs(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._source.seqs()[rows]
+
+    def start_of(self, after: tuple[Any, ...]) -> int:
+        """Of a source in the default order: the first row that does not come before a place, nor at it.
+
+        Backward, one more than the last row before it.
+        """
+        (element, *identity), source = after, self._source
+        placed = int(np.count_nonzero(source.when_known()))
+        low, high = placed, source.rows
+        if element is not None:
+            newest_first = -source.when()[:placed]
+            low, high = (int(np.searchsorted(newest_first, -element[1], side)) for side in ("left", "right"))
+        place, behind = tuple(identity), not self._backward
+        while low < high:  # among rows of the same time
+            middle = (low + high) // 2
+            found = self.identity(middle)
+            if found < place or (behind and found == place):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
     def identity(self, row: int) -> tuple[str, str]:
         """Collection and id: what breaks every tie, in code point order."""
-        assert self._names is not None
-        collection = self._names.dictionary.values[self._names.codes[row]]
-        return collection, self._tail.ids.values[self._tail.id_codes.view()[row]]
+        return self._view.names.by_key[int(self._source.keys()[row])], self._source.item_id(row)
 
     def _key(self, sort: SortKey, rows: NDArray[np.int64]) -> _Key:
         size = len(rows)
         if sort.name == "datetime":
-            known = self._tail.when_known.view()[rows]
-            when = np.where(known, self._tail.when.view()[rows], 0)
+            known = self._source.when_known()[rows]
+            when = np.where(known, self._source.when()[rows], 0)
             value = when.astype(np.float64)
             kind = np.where(known, _INSTANT, _NULL).astype(np.int8)
             return _Key(kind, value, when - value.astype(np.int64))
@@ -139,8 +212,8 @@ class Order:
             strings = column.strings
             at, found = _pick(strings.rows, rows)
             codes, temporal = strings.codes[found], strings.temporal[found]
-            ranks, key.sorted_strings = strings.dictionary.ranks()  # type: ignore[attr-defined]
-            key.kind[at], key.value[at] = _STRING, ranks[codes]
+            key.sorted_strings = strings.dictionary.in_order()
+            key.kind[at], key.value[at] = _STRING, strings.dictionary.ranks(codes)
             _, first, _ = strings.dictionary.spans()
             _exact(key, at[temporal], first[codes[temporal]], _INSTANT)
         return key
@@ -215,3 +288,16 @@ def _exact(key: _Key, at: NDArray[np.int64], values: NDArray[np.int64], kind: in
     key.kind[at], key.value[at] = kind, nearest
     below = np.minimum(nearest, np.nextafter(2.0**63, 0))  # 2**63 itself is no int64
     key.rest[at] = values - below.astype(np.int64) - (nearest - below).astype(np.int64)
+
+
+def comes_before(left: tuple[Any, ...], right: tuple[Any, ...], sort: Sequence[SortKey], *, backward: bool) -> int:
+    """-1 or 1, as the item of one cursor key comes before or after that of another. For `functools.cmp_to_key`."""
+    turn = -1 if backward else 1
+    for a, b, key in zip(left, right, sort, strict=False):
+        if a == b or (a is not None and b is not None and tuple(a) == tuple(b)):
+            continue
+        if a is None or b is None:
+            return turn if a is None else -turn
+        return turn * (1 if a > b else -1) * (-1 if key.descending else 1)
+    a, b = left[len(sort) :], right[len(sort) :]
+    return 0 if a == b else turn * (1 if a > b else -1)

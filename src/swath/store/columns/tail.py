@@ -6,8 +6,7 @@ so that they need no lock: arrays are replaced when they grow, never moved.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,94 +14,17 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from swath.cql2.bind import resolve_alias
 from swath.cql2.folding import nfc
-from swath.cql2.frame import Dictionary
+from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Frame, Lane, Strings
 from swath.stac.document import leaves
 from swath.stac.time import parse_temporal
 from swath.store.base import Change
+from swath.store.columns.frame import own_columns, temporal_rows
+from swath.store.columns.source import ALIVE, View
+from swath.store.columns.strings import Growing, StringTable
 
-__all__ = ["ALIVE", "ColumnData", "Growing", "StringTable", "Tail"]
-
-ALIVE = np.iinfo(np.int64).max
-
-
-class Growing:
-    """A one- or two-dimensional array that doubles its room."""
-
-    def __init__(self, dtype: Any, width: int | None = None) -> None:
-        self._data: NDArray[Any] = np.empty((16,) if width is None else (16, width), dtype)
-        self.size = 0
-
-    def extend(self, values: Any) -> None:
-        count = len(values)
-        needed = self.size + count
-        if needed > len(self._data):
-            grown = np.empty((max(needed, 2 * len(self._data)), *self._data.shape[1:]), self._data.dtype)
-            grown[: self.size] = self._data[: self.size]
-            self._data = grown
-        self._data[self.size : needed] = values
-        self.size = needed
-
-    def view(self) -> NDArray[Any]:
-        return self._data[: self.size]
-
-
-class StringTable(Dictionary):
-    """Distinct strings in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._values: list[str] = []
-        self._codes: dict[str, int] = {}
-        self._lock = threading.Lock()
-        self._spans = (np.empty(0, np.bool_), np.empty(0, np.int64), np.empty(0, np.int64))
-        self._ranks: NDArray[np.float64] = np.empty(0, np.float64)
-        self._sorted: list[str] = []
-
-    @property
-    def values(self) -> Sequence[str]:
-        return self._values
-
-    def code(self, value: str) -> int:
-        return self._codes.get(value, -1)
-
-    def add(self, value: str) -> int:
-        if not value.isascii():
-            value = nfc(value)
-        found = self._codes.get(value)
-        if found is None:
-            found = len(self._values)
-            self._values.append(value)
-            self._codes[value] = found
-        return found
-
-    def spans(self) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-        with self._lock:
-            done = len(self._spans[0])
-            if done < len(self._values):
-                found = [parse_temporal(value) for value in self._values[done:]]
-                fresh = (
-                    np.array([span is not None for span in found], np.bool_),
-                    np.array([span[0] if span else 0 for span in found], np.int64),
-                    np.array([span[1] if span else 0 for span in found], np.int64),
-                )
-                known, first, last = self._spans
-                self._spans = (
-                    np.concatenate([known, fresh[0]]),
-                    np.concatenate([first, fresh[1]]),
-                    np.concatenate([last, fresh[2]]),
-                )
-            return self._spans
-
-    def ranks(self) -> tuple[NDArray[np.float64], list[str]]:
-        """The place of each string in code point order, by its code; and the strings in that order."""
-        with self._lock:
-            if len(self._ranks) < len(self._values):
-                values = list(self._values)
-                order = sorted(range(len(values)), key=values.__getitem__)
-                ranks = np.empty(len(values), np.float64)
-                ranks[order] = np.arange(len(values))
-                self._ranks, self._sorted = ranks, [values[code] for code in order]
-            return self._ranks, self._sorted
+__all__ = ["ColumnData", "Tail", "elements"]
 
 
 class ColumnData:
@@ -146,7 +68,7 @@ class ColumnData:
         found = self.array_index.get(key)
         if found is None:
             found = self.array_index[key] = len(self.array_values)
-            self.array_values.append(_elements(value))
+            self.array_values.append(elements(value))
         return found
 
     def publish(self) -> None:
@@ -175,9 +97,9 @@ class ColumnData:
         return rows[first:last] - start, pair[1].view()[first:last]
 
 
-def _elements(array: list[Any]) -> tuple[Any, ...]:
+def elements(array: list[Any]) -> tuple[Any, ...]:
     """An array as the evaluator compares it: nested arrays as tuples, objects as they are."""
-    return tuple(nfc(e) if isinstance(e, str) else _elements(e) if isinstance(e, list) else e for e in array)
+    return tuple(nfc(e) if isinstance(e, str) else elements(e) if isinstance(e, list) else e for e in array)
 
 
 class _Body(msgspec.Struct):
@@ -188,19 +110,21 @@ class _Body(msgspec.Struct):
 
 
 class Tail:
-    """Every item version that a search may still see, newest last."""
+    """Every item version that a search may still see and no segment holds, newest last."""
+
+    ordered = False
 
     def __init__(self) -> None:
         self.rows = 0
         self.seq = Growing(np.int64)
         self.died = Growing(np.int64)
         self.collection = Growing(np.int64)
-        self.when = Growing(np.int64)
-        self.when_known = Growing(np.bool_)
+        self.moment = Growing(np.int64)
+        self.placed_in_time = Growing(np.bool_)
         self.start = Growing(np.int64)
         self.end = Growing(np.int64)
         self.shapes = Growing(np.object_)
-        self.boxes = Growing(np.float64, 4)
+        self.boxes = tuple(Growing(np.float64) for _ in range(4))
         self.placed = Growing(np.bool_)  # not so where the geometry is null
         self.ids = StringTable()
         self.id_codes = Growing(np.int32)
@@ -249,8 +173,8 @@ class Tail:
             else:
                 starts.append(moment[0] if moment else 0)
                 ends.append(moment[1] if moment else 0)
-        self.when.extend(when)
-        self.when_known.extend(when_known)
+        self.moment.extend(when)
+        self.placed_in_time.extend(when_known)
         self.start.extend(starts)
         self.end.extend(ends)
 
@@ -265,7 +189,8 @@ class Tail:
         if stored:
             shapes[stored] = shapely.from_wkb(np.array([changes[i].shape for i in stored], np.object_))
         self.shapes.extend(shapes)
-        self.boxes.extend(shapely.bounds(shapes).reshape(-1, 4))
+        for side, values in zip(self.boxes, shapely.bounds(shapes).reshape(-1, 4).T, strict=True):
+            side.extend(values)
         self.placed.extend(shapes != None)  # noqa: E711 - elementwise
 
     def _end(self, seq: int, by: int) -> None:
@@ -274,12 +199,95 @@ class Tail:
         if row < len(seqs) and seqs[row] == seq:
             self.died.view()[row] = by
 
-    def blocks(self, size: int = 65_536) -> Iterator[tuple[int, int]]:
-        """Ranges of rows, newest first."""
-        stop = self.rows
-        while stop > 0:
-            yield max(0, stop - size), stop
-            stop -= size
+    # -- as a source --------------------------------------------------------------------------
+
+    def frame(self, start: int, stop: int, view: View) -> Frame:
+        return TailFrame(self, start, stop, view)
+
+    def visible(self, start: int, stop: int, revision: int) -> NDArray[np.bool_] | None:
+        seq, died = self.seq.view()[start:stop], self.died.view()[start:stop]
+        alive: NDArray[np.bool_] = (seq <= revision) & (died > revision)
+        return alive
+
+    def seqs(self) -> NDArray[np.int64]:
+        return self.seq.view()
+
+    def keys(self) -> NDArray[Any]:
+        return self.collection.view()
+
+    def when(self) -> NDArray[np.int64]:
+        return self.moment.view()
+
+    def when_known(self) -> NDArray[np.bool_]:
+        return self.placed_in_time.view()
+
+    def item_id(self, row: int) -> str:
+        return str(self.ids.values[self.id_codes.view()[row]])
+
+
+class TailFrame:
+    """Rows `start` to `stop` of a tail."""
+
+    def __init__(self, tail: Tail, start: int, stop: int, view: View) -> None:
+        self._tail, self._start, self._stop, self._view = tail, start, stop, view
+        self._part = slice(start, stop)
+        self.size = stop - start
+
+    def column(self, name: str) -> Column:
+        tail, rows = self._tail, np.arange(self.size, dtype=np.int64)
+        plain = np.zeros(self.size, np.bool_)
+        ids = Strings(rows, tail.id_codes.view()[self._part], tail.ids, plain)
+        own = own_columns(name, tail.collection.view()[self._part], ids, self._view)
+        if own is not None:
+            return own
+        name = resolve_alias(name, self._view.exists)
+        data = tail.columns.get(name)
+        if data is None:
+            return Column()
+        return Column(
+            booleans=self._lane(data, "booleans"),
+            integers=self._lane(data, "integers"),
+            floats=self._lane(data, "floats"),
+            strings=self._strings(name, data),
+            arrays=self._arrays(data),
+            objects=self._objects(data),
+        )
+
+    def _lane(self, data: ColumnData, kind: str) -> Lane | None:
+        found = data.slice(kind, self._start, self._stop)
+        return Lane(*found) if found else None
+
+    def _strings(self, name: str, data: ColumnData) -> Strings | None:
+        found = data.slice("strings", self._start, self._stop)
+        if found is None:
+            return None
+        rows, codes = found
+        keys = self._tail.collection.view()[self._part][rows]
+        return Strings(rows, codes, data.strings, temporal_rows(name, keys, self._view))
+
+    def _arrays(self, data: ColumnData) -> Arrays | None:
+        found = data.slice("arrays", self._start, self._stop)
+        return Arrays(*found, data.array_values) if found else None
+
+    def _objects(self, data: ColumnData) -> NDArray[np.int64]:
+        rows = data.objects.view()
+        if not len(rows):
+            return NO_ROWS
+        first, last = np.searchsorted(rows, (self._start, self._stop))
+        return rows[first:last] - self._start
+
+    def extents(self) -> Extents:
+        tail = self._tail
+        return Extents(
+            tail.start.view()[self._part], tail.end.view()[self._part], tail.placed_in_time.view()[self._part]
+        )
+
+    def footprints(self) -> Footprints:
+        tail = self._tail
+        west, south, east, north = (side.view()[self._part] for side in tail.boxes)
+        return Footprints(
+            west, south, east, north, tail.placed.view()[self._part], tail.shapes.view()[self._part].__getitem__
+        )
 
 
 def _span(value: Any) -> tuple[int, int] | None:

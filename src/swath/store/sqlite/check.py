@@ -105,6 +105,7 @@ def check(folder: Path, on_progress: Callable[[int, int], None] = lambda _done, 
                 _check_rules(connection, report)
                 _check_commits(connection, report)
                 _check_bodies(connection, report, on_progress)
+                _check_manifest(connection, report)
                 _count(connection, report)
     except apsw.Error as error:
         report.problems.append(f"the database cannot be read: {error}")
@@ -185,6 +186,12 @@ def _check_commits(connection: apsw.Connection, report: CheckReport) -> None:
             row = next(versions, None)
         if schema.commit_sum(at, actor, total) != kept:
             report.problems.append(f"commit {rev}: its checksum does not match its versions")
+
+
+def _check_manifest(connection: apsw.Connection, report: CheckReport) -> None:
+    generation, data, kept = one(connection, "SELECT generation, data, sum FROM manifest")
+    if schema.manifest_sum(generation, data) != kept:
+        report.problems.append("the manifest of the segments does not match its checksum")
 
 
 def _count(connection: apsw.Connection, report: CheckReport) -> None:

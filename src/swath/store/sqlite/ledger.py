@@ -112,6 +112,19 @@ class SqliteLedger:
     def head(self) -> int:
         return int(one(self._reader(), "SELECT rev FROM head"))
 
+    def position(self) -> tuple[int, int]:
+        rev, generation = one(self._reader(), "SELECT h.rev, m.generation FROM head h, manifest m")
+        return int(rev), int(generation)
+
+    def manifest(self) -> tuple[int, bytes]:
+        generation, data, kept = one(self._reader(), "SELECT generation, data, sum FROM manifest")
+        if schema.manifest_sum(generation, data) != kept:
+            raise CatalogDamaged("the manifest of the segments does not match its checksum; run: swath check")
+        return int(generation), bytes(data)
+
+    def publish(self, manifest: bytes, generation: int) -> bool:
+        return self._open_writer().publish(manifest, generation)
+
     def horizon(self, seconds: float) -> int:
         before = time.time_ns() // 1000 - int(seconds * 1e6)
         sql = 'SELECT rev FROM "commit" WHERE at <= ? ORDER BY at DESC LIMIT 1'
@@ -135,6 +148,23 @@ class SqliteLedger:
                 if data is not None and seq not in ended:
                     body = self._codec.unpack(dictionary, data)
                 yield Change(Version(seq, op, key, item_id, replaces), body, shape)
+            position = found[-1][0]
+
+    def versions(self, after: int, until: int) -> Iterator[tuple[Version, bytes | None]]:
+        sql = (
+            "SELECT seq, op, collection_key, id, replaces FROM version WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        )
+        position = after
+        while position < until:
+            found = rows(self._reader(), sql, (position, until, 20_000))
+            if not found:
+                return
+            for row in found:
+                body = None
+                if row[1] == Operation.PUT_QUERYABLES:
+                    packed = one(self._reader(), "SELECT dictionary, data FROM body WHERE seq = ?", (row[0],))
+                    body = self._codec.unpack(*packed)
+                yield Version(*row), body
             position = found[-1][0]
 
     def _ended(self, after: int, by: int) -> frozenset[int]:
@@ -236,12 +266,16 @@ class SqliteLedger:
         )
 
     def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:
+        writer = self._open_writer()
+        outcomes = writer.write(writes, mode, actor)
+        self._packing = writer.packing
+        return outcomes
+
+    def _open_writer(self) -> Writer:
         with self._lock:
             if self._writer is None:
                 self._writer = Writer(self.folder, self._codec)
-        outcomes = self._writer.write(writes, mode, actor)
-        self._packing = self._writer.packing
-        return outcomes
+            return self._writer
 
     def busy(self) -> bool:
         """Whether another process wrote in the last second: then transactions should be short."""

@@ -17,8 +17,8 @@ import apsw
 from swath.errors import CatalogUnusable
 
 __all__ = [
-    "FILE_NAME", "FORMAT", "body_sum", "commit_sum", "create", "one", "open_readonly", "open_writer", "rows",
-    "version_sum",
+    "FILE_NAME", "FORMAT", "body_sum", "commit_sum", "create", "manifest_sum", "one", "open_readonly", "open_writer",
+    "rows", "version_sum",
 ]  # fmt: skip
 
 FILE_NAME = "catalog.db"
@@ -42,6 +42,8 @@ CREATE TABLE body(seq INTEGER PRIMARY KEY, dictionary INTEGER NOT NULL, data BLO
                   shape BLOB, sum INTEGER NOT NULL) STRICT;
 CREATE TABLE live(collection_key INTEGER NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL,
                   PRIMARY KEY (collection_key, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE manifest(one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL, data BLOB NOT NULL,
+                      sum INTEGER NOT NULL) STRICT;
 CREATE TABLE declared(collection_key INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
 CREATE TABLE dictionary(id INTEGER PRIMARY KEY, collection_key INTEGER, step INTEGER NOT NULL,
                         data BLOB NOT NULL) STRICT;
@@ -53,6 +55,11 @@ CREATE TABLE fact(collection_key INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT
 def body_sum(dictionary: int, data: bytes, links: bytes, shape: bytes | None) -> int:
     """The checksum of a body row: any byte of it that changes is found by `swath check`."""
     return zlib.crc32(shape or b"", zlib.crc32(links, zlib.crc32(data, dictionary)))
+
+
+def manifest_sum(generation: int, data: bytes) -> int:
+    """The checksum of the manifest."""
+    return zlib.crc32(data, generation & 0xFFFFFFFF)
 
 
 def version_sum(row: tuple[Any, ...], before: int) -> int:
@@ -85,6 +92,7 @@ def create(folder: Path, first_dictionary: bytes) -> None:
             connection.execute(_TABLES)
             now = time.time_ns() // 1000
             connection.execute("INSERT INTO head VALUES (1, 0, ?, x'')", (now,))
+            connection.execute("INSERT INTO manifest VALUES (1, 0, x'', ?)", (manifest_sum(0, b""),))
             connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_bytes(16),))
             connection.execute("INSERT INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
             connection.execute("INSERT INTO dictionary VALUES (1, NULL, 0, ?)", (first_dictionary,))

@@ -352,6 +352,22 @@ class Writer:
         self._connection.execute('INSERT INTO "commit" VALUES (?, ?, ?, ?)', row)
         self._connection.execute("UPDATE head SET rev = ?, at = ?, writer = ?", (batch.seq, at, self._identity))
 
+    def publish(self, manifest: bytes, generation: int) -> bool:
+        """The next manifest, by compare and set. Of no effect on revisions."""
+        with self._leader:
+            self._begin()
+            try:
+                sql = "UPDATE manifest SET generation = ?, data = ?, sum = ? WHERE generation = ?"
+                kept = schema.manifest_sum(generation + 1, manifest)
+                self._connection.execute(sql, (generation + 1, manifest, kept, generation))
+                changed = self._connection.changes() == 1
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            return changed
+
     # -- the log ------------------------------------------------------------------------------
 
     def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:

@@ -1,0 +1,136 @@
+"""All that the index knows at one time: segments, the tail, and what the ledger tells beside the items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from swath.cql2.queryables import Declared, read_declared
+from swath.store.base import Change, Fact, Operation
+from swath.store.columns.names import CollectionNames
+from swath.store.columns.segment import Segment
+from swath.store.columns.source import ALIVE, Source, View
+from swath.store.columns.tail import Tail
+
+__all__ = ["State", "read_declaration"]
+
+_TEMPORAL = frozenset(("date", "date-time"))
+_STRINGS = _TEMPORAL | {"string"}
+_DECLARATIONS = (Operation.PUT_QUERYABLES, Operation.DELETE_QUERYABLES)
+
+
+def read_declaration(body: bytes | None) -> Declared | None:
+    """What a stored schema declares; None where the declaration was taken back."""
+    return read_declared(msgspec.json.decode(body)) if body else None
+
+
+@dataclass(slots=True)
+class State:
+    """Replaced as a whole when segments change; otherwise it only grows, and its dictionaries are replaced,
+    never changed, so that a search holds on to what it began with."""
+
+    segments: tuple[Segment, ...] = ()
+    generation: int = 0
+    tail: Tail = field(default_factory=Tail)
+    names: CollectionNames = field(default_factory=lambda: CollectionNames({}))
+    collection_died: dict[int, int] = field(default_factory=dict)
+    kinds: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
+    declared: dict[int, tuple[tuple[int, Declared | None], ...]] = field(default_factory=dict)
+    revision: int = 0
+
+    def sources(self) -> list[Source]:
+        """Segments, oldest versions first, and the tail."""
+        return [*self.segments, self.tail]
+
+    def view(self, revision: int) -> View:
+        return View(self.names, self.temporal_at(revision), self.exists)
+
+    def exists(self, name: str) -> bool:
+        return name in self.tail.columns or any(name in segment.names for segment in self.segments)
+
+    def property_names(self) -> list[str]:
+        return list({*self.tail.columns, *(name for segment in self.segments for name in segment.names)})
+
+    def gone_at(self, revision: int) -> list[int]:
+        """Keys of collections that had ended by a revision."""
+        return [key for key, seq in self.collection_died.items() if seq <= revision]
+
+    def declared_at(self, revision: int) -> dict[int, Declared]:
+        """What collections declared, the latest that is not younger than the revision."""
+        found = {}
+        for key, history in self.declared.items():
+            latest = next((each for seq, each in reversed(history) if seq <= revision), None)
+            if latest is not None and not self.collection_died.get(key, ALIVE) <= revision:
+                found[key] = latest
+        return found
+
+    def temporal_at(self, revision: int) -> Callable[[str], NDArray[np.int64]]:
+        """Collections in which a name held nothing but instants, as declared or known at the revision."""
+        kinds = self.kinds
+        declared = self.declared_at(revision)
+
+        @cache
+        def lookup(name: str) -> NDArray[np.int64]:
+            known: dict[int, set[str]] = {}
+            for fact in kinds.get(name, ()):
+                if fact.revision <= revision and fact.kind in _STRINGS:
+                    known.setdefault(fact.collection, set()).add(fact.kind)
+            instants = {key for key, found in known.items() if found <= _TEMPORAL}
+            for key, each in declared.items():
+                said = each.instants_only(name)
+                if said is not None:
+                    (instants.add if said else instants.discard)(key)
+            return np.array(sorted(instants), np.int64)
+
+        return lookup
+
+    # -- growing ------------------------------------------------------------------------------
+
+    def learn(self, facts: Sequence[Fact]) -> None:
+        """Facts before rows: a reader at the new revision needs both, at an older one neither."""
+        kinds = dict(self.kinds)
+        for fact in facts:
+            if fact.revision > self.revision:
+                kinds[fact.name] = (*kinds.get(fact.name, ()), fact)
+        self.kinds = kinds
+
+    def learn_all(self, facts: Sequence[Fact]) -> None:
+        """Facts of a state that was just opened, whose rows are there already."""
+        kinds: dict[str, list[Fact]] = {}
+        for fact in facts:
+            kinds.setdefault(fact.name, []).append(fact)
+        self.kinds = {name: tuple(found) for name, found in kinds.items()}
+
+    def note(self, change: Change) -> bool:
+        """Take in a version that is no item's. False for an item's."""
+        version = change.version
+        if version.operation == Operation.PUT_COLLECTION:
+            if version.collection not in self.names.by_key:
+                self.names = CollectionNames({**self.names.by_key, version.collection: version.id})
+        elif version.operation in _DECLARATIONS:
+            history = (*self.declared.get(version.collection, ()), (version.seq, read_declaration(change.body)))
+            self.declared = {**self.declared, version.collection: history}
+        elif version.operation == Operation.DELETE_COLLECTION:
+            self.collection_died = {**self.collection_died, version.collection: version.seq}
+        else:
+            return False
+        return True
+
+    def append(self, changes: Sequence[Change]) -> None:
+        """Add item versions to the tail, and end what they replace, wherever it lies."""
+        self.tail.append(changes)
+        for change in changes:
+            replaced = change.version.replaces
+            if replaced is not None and self.segments and replaced <= self.segments[-1].high:
+                self.end(replaced, change.version.seq)
+
+    def end(self, seq: int, by: int) -> None:
+        for segment in self.segments:
+            if segment.low < seq <= segment.high:
+                segment.end(seq, by)
+                return
