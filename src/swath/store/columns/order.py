@@ -20,6 +20,7 @@ from swath.store.columns.source import Source, View
 
 __all__ = ["Order", "comes_before"]
 
+_IDENTITY = "identity"  # of the orders that are kept, the one that breaks ties
 _BOOLEAN, _NUMBER, _INSTANT, _STRING, _NULL = 1, 2, 3, 4, 9
 
 
@@ -118,7 +119,9 @@ class Order:
         known = (sort.name, sort.descending, self._view.temporal(sort.name).tobytes())
         ranked = kept.get(known)
         if ranked is None:
-            ranked = kept[known] = self._ranked(sort)
+            if _IDENTITY not in kept:
+                kept[_IDENTITY] = self._identities()
+            ranked = kept[known] = self._ranked(sort, kept[_IDENTITY])
         chosen = np.zeros(self._source.rows, np.bool_)
         chosen[rows] = True
         first, last = 0, len(ranked)
@@ -137,14 +140,22 @@ class Order:
         behind = np.concatenate(parts) if parts else np.empty(0, np.int64)
         return behind[:limit], len(behind) > limit
 
-    def _ranked(self, sort: SortKey) -> NDArray[np.int32]:
-        """All rows in the order of a key, forward."""
-        every = np.arange(self._source.rows, dtype=np.int64)
+    def _identities(self) -> NDArray[np.int32]:
+        """The place of each row by collection and id."""
         names, ids = self._whole.column("collection").strings, self._whole.column("id").strings
         assert names is not None
         assert ids is not None
-        ties = (ids.dictionary.ranks(ids.codes), names.dictionary.ranks(names.codes))
-        return np.lexsort((*ties, *self._key(sort, every).signed(sort.descending, False)[::-1])).astype(np.int32)
+        order = np.lexsort((ids.dictionary.ranks(ids.codes), names.dictionary.ranks(names.codes)))
+        places = np.empty(len(order), np.int32)
+        places[order] = np.arange(len(order), dtype=np.int32)
+        return places
+
+    def _ranked(self, sort: SortKey, identities: NDArray[np.int32]) -> NDArray[np.int32]:
+        """All rows in the order of a key, forward."""
+        every = np.arange(self._source.rows, dtype=np.int64)
+        arrays = self._key(sort, every).signed(sort.descending, False)
+        telling = [array for array in arrays if (array != array[0]).any()]
+        return np.lexsort((identities, *telling[::-1])).astype(np.int32)
 
     def _place(self, ranked: NDArray[np.int32], after: tuple[Any, ...]) -> int:
         """Of the rows in order, the first that does not come before a place, nor at it; backward, one more than the
