@@ -206,6 +206,8 @@ SINGLE: dict[str, tuple[str, str, int]] = {
     "polygon of 10,000 bow ties": ("JSON", polygon(bow_ties(20_000)), 400),
     "polygon of 4,990 bow ties": ("JSON", polygon(bow_ties(9_980)), 400),
     "years that are not there": ("text", "datetime > TIMESTAMP('0000-01-01T00:00:00+23:59')", 400),
+    "hole beyond the world": ("JSON", spatial('{"type":"Polygon","coordinates":[[[0,0],[9,0],[9,9],[0,9],[0,0]],'
+                                              '[[1,1],[2,1],[2,1e308],[1,2],[1,1]]]}'), 400),
     "duplicate keys": ("JSON", '{"op":"=","args":[1,1],"args":[1,2]}', 400),
     "duplicate keys in a geometry": ("JSON", spatial('{"type":"Point","coordinates":[1,1],"coordinates":[2,2]}'), 400),
     "duplicate keys, one escaped": ("JSON", '{"op":"=","args":[1,1],"\\u0061rgs":[1,2]}', 400),

@@ -115,12 +115,20 @@ def check_shape(shape: BaseGeometry, most_vertices: int) -> BaseGeometry:
     if shapely.get_num_coordinates(shape) > most_vertices:
         raise ValueError(f"the geometry has more than {most_vertices:,} vertices; simplify it")
     if not shape.is_empty:
-        west, south, east, north = shape.bounds
+        west, south, east, north = _reach(shape)
         if west < -180 or east > 180 or south < -90 or north > 90:
             raise ValueError("a coordinate is not a longitude of -180 to 180 and a latitude of -90 to 90")
     if not shape.is_valid:
         raise ValueError(f"the geometry is not valid: {shapely.is_valid_reason(shape)}")
     return shape
+
+
+def _reach(shape: BaseGeometry) -> tuple[float, float, float, float]:
+    """The bounds of all coordinates. Those of GEOS leave out the holes of polygons, which may lie anywhere."""
+    coordinates = shapely.get_coordinates(shape)
+    west, south = coordinates.min(axis=0).tolist()
+    east, north = coordinates.max(axis=0).tolist()
+    return west, south, east, north
 
 
 def _shape_of(value: object, most_vertices: int) -> BaseGeometry:
@@ -197,7 +205,7 @@ def footprint(value: object, bbox: object, most_vertices: int) -> tuple[BaseGeom
         raise FootprintError(str(error)) from None
     if shape.is_empty:
         return shape, False, None
-    west, south, east, north = shape.bounds
+    west, south, east, north = _reach(shape)
     if south < -90 or north > 90:
         raise FootprintError("a latitude is not between -90 and 90")
     if west < -540 or east > 540:
