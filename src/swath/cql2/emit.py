@@ -106,10 +106,28 @@ def _literal(node: Node) -> str:
         case ast.BBoxLiteral(west, south, east, north):
             return f"BBOX({west!r}, {south!r}, {east!r}, {north!r})"
         case ast.Geometry(wkb):
-            return str(shapely.to_wkt(shapely.from_wkb(wkb), rounding_precision=-1))
+            return _wkt(json.loads(shapely.to_geojson(shapely.from_wkb(wkb))))
         case ast.ArrayLiteral(items):
             return f"({', '.join(_literal(item) for item in items)})"
     raise TypeError(f"{type(node).__name__} has no text in CQL2")
+
+
+def _wkt(geometry: dict[str, Any]) -> str:
+    """Well-Known Text with every digit; that of GEOS rounds the last one."""
+    name = geometry["type"].upper()
+    if "geometries" in geometry:
+        members = ", ".join(map(_wkt, geometry["geometries"]))
+        return f"{name} ({members})" if members else f"{name} EMPTY"
+    return f"{name} {_coordinates(geometry['coordinates'], outermost=True) or 'EMPTY'}"
+
+
+def _coordinates(value: list[Any], *, outermost: bool = False) -> str:
+    if value in ([], [[]]):
+        return "" if outermost else "EMPTY"
+    if not isinstance(value[0], list):
+        position = " ".join(repr(int(n) if n == int(n) else n) for n in value)
+        return f"({position})" if outermost else position
+    return f"({', '.join(map(_coordinates, value))})"
 
 
 def _string(value: str) -> str:
