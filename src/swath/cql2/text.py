@@ -27,41 +27,23 @@ from swath.cql2.ast import (
     Timestamp,
 )
 from swath.cql2.functions import FUNCTIONS
+from swath.cql2.tokens import Token, tokens_of
 from swath.errors import InvalidFilter, nearest, shown
 from swath.limits import LIMITS
 from swath.stac.geometry import check_shape
 
 __all__ = ["parse_text"]
 
-_TOKEN = re.compile(
-    r"""[ \t\r\n]+
-    | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
-    | (?P<string>'(?:[^'\\]++|''|\\.)*+')
-    | (?P<quoted>"(?:[^"]++|"")*+")
-    | (?P<name>[^\W\d][\w.:\-]*|[:_][\w.:\-]*)
-    | (?P<symbol><>|<=|>=|!=|[=<>()+\-*/%^,])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-# A name may hold `-` for the sake of STAC names like `view:off-nadir`; a trailing one is a minus.
 _ESCAPES = {"a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "\\": "\\", "'": "'"}
 _ESCAPE = re.compile(r"''|\\(.)", re.DOTALL)
 _WKT_TYPES = frozenset(
     ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION")
 )
 _CONSTRUCTORS = _WKT_TYPES | {"DATE", "TIMESTAMP", "INTERVAL", "BBOX"}
-_KEYWORDS = frozenset(("AND", "OR", "NOT", "LIKE", "BETWEEN", "IN", "IS", "NULL", "TRUE", "FALSE", "DIV"))
 
 # One precedence table for the readers and, later, the printers: higher binds tighter.
 OR, AND, NOT, COMPARE, ADD, MULTIPLY, POWER, NEGATE = 1, 2, 3, 4, 5, 6, 7, 8
 _ARITHMETIC = {"+": ADD, "-": ADD, "*": MULTIPLY, "/": MULTIPLY, "%": MULTIPLY, "DIV": MULTIPLY, "^": POWER}
-
-
-@dataclass(slots=True)
-class _Token:
-    kind: str  # number, string, name, symbol, keyword, end
-    text: str
-    at: int
 
 
 @dataclass(slots=True)
@@ -79,7 +61,7 @@ class _Operator:
 @dataclass(slots=True)
 class _Reader:
     text: str
-    tokens: list[_Token]
+    tokens: list[Token]
     values: list[tuple[Node, int, int]] = field(default_factory=list)  # node, place, height
     operators: list[_Operator] = field(default_factory=list)
     position: int = 0
@@ -91,10 +73,10 @@ class _Reader:
 
     # -- tokens -------------------------------------------------------------------------------
 
-    def peek(self, ahead: int = 0) -> _Token:
+    def peek(self, ahead: int = 0) -> Token:
         return self.tokens[min(self.position + ahead, len(self.tokens) - 1)]
 
-    def next(self) -> _Token:
+    def next(self) -> Token:
         token = self.peek()
         self.position += 1
         return token
@@ -106,13 +88,13 @@ class _Reader:
             return True
         return False
 
-    def expect(self, text: str) -> _Token:
+    def expect(self, text: str) -> Token:
         token = self.peek()
         if not self.accept(text):
             raise self.fault(token, repr(text))
         return token
 
-    def fault(self, token: _Token, expected: str) -> InvalidFilter:
+    def fault(self, token: Token, expected: str) -> InvalidFilter:
         found = "the end" if token.kind == "end" else repr(token.text[:40])
         return InvalidFilter(f"expected {expected}, found {found} at character {token.at}", token.at)
 
@@ -222,7 +204,7 @@ class _Reader:
         else:
             raise self.fault(token, "a property, a literal, NOT or '('")
 
-    def prefix(self, token: _Token) -> bool:
+    def prefix(self, token: Token) -> bool:
         """NOT, a sign, a parenthesis or the opening of a call: what may stand before an operand."""
         if token.kind == "keyword" and token.text == "NOT":
             self.open(_Operator("NOT", NOT, token.at))
@@ -239,11 +221,11 @@ class _Reader:
     def is_empty_array(self) -> bool:
         return self.peek().text == ")" and self.peek().kind == "symbol" and self.takes_array()
 
-    def is_function(self, token: _Token) -> bool:
+    def is_function(self, token: Token) -> bool:
         """Whether a name opens a call; literal constructors look alike and are not calls."""
         return self.peek().text == "(" and token.text.upper() not in _CONSTRUCTORS
 
-    def named(self, token: _Token) -> None:
+    def named(self, token: Token) -> None:
         """A property or a literal constructor."""
         upper = token.text.upper()
         opened = self.peek().kind == "symbol" and self.peek().text == "("
@@ -273,7 +255,7 @@ class _Reader:
         words = (self.peek().text.upper(), self.peek(1).text.upper())
         return words[0] == "EMPTY" or words in (("Z", "("), ("Z", "EMPTY"))
 
-    def function(self, token: _Token) -> None:
+    def function(self, token: Token) -> None:
         """Open the group of a call; its arguments are operands like any other, up to `)`."""
         name = token.text.lower()
         if name not in build.CALLS:
@@ -322,7 +304,7 @@ class _Reader:
             else:
                 raise self.fault(token, "an operator, AND, OR or the end")
 
-    def connective(self, token: _Token) -> None:
+    def connective(self, token: Token) -> None:
         precedence = AND if token.text == "AND" else OR
         # Reduce what binds tighter; an AND may be the one that BETWEEN waits for.
         while self.operators and self.operators[-1].precedence > precedence:
@@ -336,7 +318,7 @@ class _Reader:
         else:
             self.operators.append(_Operator(token.text, precedence, token.at))
 
-    def test(self, token: _Token) -> bool:
+    def test(self, token: Token) -> bool:
         """[NOT] LIKE, BETWEEN or IN. True when an operand must follow."""
         negated = token.text == "NOT"
         if negated:
@@ -351,14 +333,14 @@ class _Reader:
         self.operators.append(_Operator(token.text, COMPARE, token.at, negated=negated))
         return True
 
-    def comma(self, token: _Token) -> None:
+    def comma(self, token: Token) -> None:
         self.reduce(1)
         if not self.operators or (self.operators[-1].name == "(" and not self.takes_array()):
             raise self.fault(token, "')'" if self.operators else "the end")
         if len(self.values) - self.operators[-1].base >= LIMITS.list_members:
             raise InvalidFilter(f"the list has more than {LIMITS.list_members:,} members", token.at)
 
-    def close(self, token: _Token) -> None:
+    def close(self, token: Token) -> None:
         self.reduce(1)
         if not self.operators:
             raise self.fault(token, "the end")
@@ -427,7 +409,7 @@ class _Reader:
             raise self.fault(token, "a number")
         return sign * float(build.number(token.text, token.at).value)
 
-    def wkt(self, token: _Token) -> Node:
+    def wkt(self, token: Token) -> Node:
         """A geometry in Well-Known Text, read from the tokens up to its closing parenthesis."""
         start = self.position
         depth = 0
@@ -468,44 +450,11 @@ def _unescape(literal: str) -> str:
     return _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[0]) if found[1] else "'", inner)
 
 
-def _quoted(token: _Token) -> Property:
+def _quoted(token: Token) -> Property:
     name = token.text[1:-1].replace('""', '"')
     if not name:
         raise InvalidFilter("a property name is not empty", token.at)
     return Property(name, token.at)
-
-
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    position, depth, prefixes = 0, 0, 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            found = text[position]
-            what = "an unfinished string" if found in "'\"" else f"the character {found!r}"
-            raise InvalidFilter(f"cannot read {what} at character {position}", position)
-        kind, end = match.lastgroup, match.end()
-        if kind is not None:
-            word = match[0]
-            if kind == "name":
-                word = word.rstrip("-.")
-                end = position + len(word)
-                if word.upper() in _KEYWORDS:
-                    kind, word = "keyword", word.upper()
-            elif word == "(":
-                depth += 1
-                if depth > LIMITS.filter_depth:
-                    raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", position)
-            elif word == ")":
-                depth -= 1
-            # A run of prefixes nests without parentheses: refused here, before all of it is read.
-            prefixes = prefixes + 1 if word in ("NOT", "-") else 0
-            if prefixes > LIMITS.filter_depth:
-                raise InvalidFilter(f"the filter is nested deeper than {LIMITS.filter_depth} levels", position)
-            tokens.append(_Token(kind, word, position))
-        position = end
-    tokens.append(_Token("end", "", len(text)))
-    return tokens
 
 
 def parse_text(text: str) -> Predicate:
@@ -518,4 +467,4 @@ def parse_text(text: str) -> Predicate:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidFilter("half a surrogate pair is no character", error.start) from None
-    return _Reader(text, _tokens(text)).read()
+    return _Reader(text, tokens_of(text)).read()
