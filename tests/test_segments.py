@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 import swath
@@ -22,7 +24,7 @@ from swath.catalog.request import parse_sort_text
 from swath.cql2.bind import bind
 from swath.search import NEWEST_FIRST
 from swath.session import Session
-from swath.store.base import Ledger
+from swath.store.base import Ledger, Operation, Removal
 from swath.store.columns import index
 from swath.store.columns.index import SEGMENTS, ColumnIndex
 from swath.store.columns.manifest import fold, read_manifest
@@ -169,6 +171,75 @@ def test_a_walk_sees_its_revision_while_segments_come_and_go(tmp_path: Path, see
         assert seen == at_once, text
     finally:
         world.close()
+
+
+# -- what a review found ---------------------------------------------------------------------------------
+
+
+def pages(session: Session, text: str, limit: int) -> list[str]:
+    return [item for page in itertools.islice(walk(session._catalog, text, limit), 200) for _, item in page]
+
+
+def test_pages_of_every_order_over_one_segment(tmp_path: Path) -> None:
+    with swath.open(tmp_path / "c", create=True) as session:
+        session.write(
+            [make_item(f"{n:03d}", v=n % 7, w=f"w{n % 5}", **({"x": n} if n % 2 else {})) for n in range(150)]
+        )
+        assert fold(session._catalog.ledger, tmp_path / "c" / SEGMENTS, least=1)
+        for text in ("v", "-v", "w", "-w", "x", "-x", "datetime", "-datetime", "id", "-id"):
+            assert pages(session, text, 4) == pages(session, text, 10_000), text
+            assert len(pages(session, text, 4)) == 150
+
+
+def test_a_collection_that_came_back_is_walked_once(tmp_path: Path) -> None:
+    with swath.open(tmp_path / "c", create=True) as session:
+        ledger = session._catalog.ledger
+        session.write([make_item(f"{n:02d}", "c") for n in range(40)])
+        ledger.write([Removal(Operation.DELETE_COLLECTION, "c", "c")], "upsert", "test")
+        session.write([make_item(f"{n:02d}", "c") for n in range(20)])
+        assert fold(ledger, tmp_path / "c" / SEGMENTS, least=1)
+        assert pages(session, "", 6) == [f"{n:02d}" for n in range(20)]
+
+
+def test_a_date_is_found_at_its_noon(tmp_path: Path) -> None:
+    with swath.open(tmp_path / "c", create=True) as session:
+        session.write([make_item("a", datetime="2020-01-05")])
+        noon = "TIMESTAMP('2020-01-05T12:00:00Z')"
+        texts = [f"datetime >= {noon}", f"datetime = {noon}", f"datetime BETWEEN {noon} AND DATE('2020-02-01')"]
+        before = [session.count(filter=text) for text in texts]
+        assert fold(session._catalog.ledger, tmp_path / "c" / SEGMENTS, least=1)
+        assert [session.count(filter=text) for text in texts] == before == [1, 1, 1]
+
+
+def test_odd_strings_and_numbers_do_no_harm(tmp_path: Path) -> None:
+    with swath.open(tmp_path / "c", create=True) as session:
+        session.write([make_item("a", platform="landsat-8", huge=10**400), make_item("b", huge=10**20)])
+        assert fold(session._catalog.ledger, tmp_path / "c" / SEGMENTS, least=1)
+        assert session.count(filter="platform LIKE '%landsat-8_l2%'") == 0
+        assert session.count(filter="platform LIKE '%landsat-8 and much more than there is%'") == 0
+        assert session.count(filter="huge IS NOT NULL") == 2
+        assert session.count(filter="huge > 5") == 1
+
+
+def test_an_order_by_an_alias_follows_what_it_means(tmp_path: Path) -> None:
+    with swath.open(tmp_path / "c", create=True) as session:
+        session.write([make_item(f"{n:03d}", **{"up42-user:title": f"t{n % 9}"}) for n in range(60)])
+        assert fold(session._catalog.ledger, tmp_path / "c" / SEGMENTS, least=1)
+        assert len(pages(session, "title", 5)) == 60
+        session.write([make_item("new", title="plain")])
+        assert sorted(pages(session, "title", 5)) == sorted([*(f"{n:03d}" for n in range(60)), "new"])
+
+
+def test_a_damaged_manifest_is_as_good_as_none(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    load_many(folder, 6_000)
+    connection = apsw.Connection(str(folder / "catalog.db"))
+    connection.execute("UPDATE manifest SET sum = sum + 1")
+    connection.close()
+    assert answers(folder)[:3] == [100, 600, 6_000]
+    assert run_swath("check", folder).returncode == 1
+    assert run_swath("check", folder, "--repair").returncode == 0
+    assert answers(folder)[:3] == [100, 600, 6_000]
 
 
 # -- damage and death ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ for item in catalog.search(collections=["naip"], datetime="2022-01-01T00:00:00Z/
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from swath.search import Search, StoredItem
 from swath.store.base import Mode, Operation, Outcome, Removal
 
 __all__ = ["Results", "Session"]
+
+log = logging.getLogger("swath.store")
 
 
 class Results:
@@ -163,7 +166,10 @@ class Session:
         return self._folded(load(self._catalog.ledger, read(), mode=mode, collection=collection, actor="python"))
 
     def _folded(self, report: LoadReport) -> LoadReport:
-        self._catalog.index.fold()
+        try:
+            self._catalog.index.fold()
+        except Exception:  # what was written is safe; the next time may go better
+            log.warning("folding failed", exc_info=True)
         return report
 
     def remove(self, collection: str, item: str) -> None:

@@ -21,7 +21,7 @@ from swath import __version__
 from swath.catalog import Catalog
 from swath.errors import SwathError
 from swath.limits import LIMITS
-from swath.store.sqlite.check import check
+from swath.store.sqlite.check import MANIFEST_DAMAGED, check
 from swath.store.sqlite.schema import FILE_NAME, FORMAT
 
 __all__ = ["run_check", "run_doctor"]
@@ -31,6 +31,8 @@ _OLDEST_SQLITE = (3, 51, 3)  # before it, two connections could corrupt the log 
 
 def run_check(folder: Path, *, repair: bool, as_json: bool) -> int:
     report = check(folder)
+    if repair and report.problems == [MANIFEST_DAMAGED]:
+        report.problems.clear()  # it is made anew below
     if not report.problems:  # the index is made from the ledger: it comes second
         catalog = Catalog.open(folder)
         try:

@@ -34,7 +34,10 @@ def run_load(
     try:
         started = time.monotonic()
         report = load_sources(catalog, sources, mode, collection, absolute)
-        catalog.index.fold()
+        try:
+            catalog.index.fold()
+        except OSError as error:  # what was loaded is safe
+            print(f"the index could not be brought up to date: {error}", file=sys.stderr)
         seconds = time.monotonic() - started
     finally:
         catalog.close()

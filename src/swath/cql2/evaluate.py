@@ -78,6 +78,7 @@ class Evaluator:
         self.checkpoint = checkpoint
         self._selections: dict[tuple[int, Node], NDArray[np.bool_]] = {}
         self._tables: dict[tuple[int, Node], _Table] = {}
+        self._kept: list[object] = []  # what the keys above name by identity must not be freed and its place reused
         self._space = spatial.Space(checkpoint)
         self._values = Values()
 
@@ -204,8 +205,11 @@ class Evaluator:
                     places = np.flatnonzero(known)
                     known[places] = np.fromiter((test(values[i]) for i in places.tolist()), np.bool_, len(places))
                 self._selections[key] = known
+                self._kept.append(dictionary)
         size = len(values)
         done = 0 if known is None else len(known)
+        if done == 0 or done < size:
+            self._kept.append(dictionary)
         if done < size:
             parts = [] if known is None else [known]
             for start in range(done, size, 65_536):
@@ -266,6 +270,7 @@ class Evaluator:
             chosen = np.zeros(len(strings.dictionary.values) + 1, np.bool_)
             chosen[codes] = True
             self._selections[key] = chosen
+            self._kept.append(strings.dictionary)
         rows, codes_here = strings.rows, strings.codes
         if strings.temporal.any():
             spans = [span for text in texts if (span := parse_temporal(text)) is not None]
@@ -371,6 +376,7 @@ class Evaluator:
             hits = [s is not None and (relation(wanted, s) if first else relation(s, wanted)) for s in sets]
             found = np.array(hits, np.bool_), np.array([each is not None for each in sets], np.bool_)
             self._tables[key] = found
+            self._kept.append(column.values)
         return found
 
     @staticmethod

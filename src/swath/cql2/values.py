@@ -63,7 +63,7 @@ class Values:
 
     def __init__(self) -> None:
         self._mapped: dict[tuple[int, Value], Mapped] = {}
-        self._kept: list[Mapped] = []  # callers know a dictionary by its identity, which must not be used again
+        self._kept: list[Dictionary] = []  # callers know a dictionary by its identity, which must not be used again
 
     def column(self, node: Value, frame: Frame) -> Column:
         """The values of an expression over a block. Rows where it is NULL are in no lane."""
@@ -89,7 +89,7 @@ class Values:
         mapped = self._mapped.get(key)
         if mapped is None or len(mapped.of) < len(strings.dictionary.values):
             mapped = self._mapped[key] = Mapped(strings.dictionary.values, change)
-            self._kept.append(mapped)
+            self._kept += (mapped, strings.dictionary)
         plain = np.zeros(len(strings.rows), np.bool_)
         return Column(strings=Strings(strings.rows, mapped.of[strings.codes], mapped, plain))
 

@@ -79,6 +79,8 @@ class SortedStrings(Dictionary):
         wanted = part.encode()
         if not wanted:
             return ~hits
+        if len(wanted) > len(self._blob):
+            return hits
         if start:
             first = bisect_left(self._values, part)
             beyond = bisect_left(self._values, True, first, key=lambda value: not value.startswith(part))

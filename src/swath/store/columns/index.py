@@ -96,6 +96,13 @@ class ColumnIndex:
             return self._state.revision
 
     def _pull(self, state: State, head: int) -> None:
+        try:
+            self._pull_rows(state, head)
+        except BaseException:
+            state.generation = -1  # some rows may be in: the next refresh starts over
+            raise
+
+    def _pull_rows(self, state: State, head: int) -> None:
         state.learn(self._ledger.facts(head))
         ended_by = self._ledger.horizon(LIMITS.cursor_lifetime_seconds) if not state.tail.rows else 0
         chunk: list[Change] = []
@@ -146,7 +153,7 @@ class ColumnIndex:
         counting_until = None if count_seconds is None else time.monotonic() + count_seconds
         found: list[_Found] = []
         for source in search.sources():
-            order = Order(source, search.view, sort, backward=backward)
+            order = Order(source, search.view, sort, backward=backward, rows=search.rows_of(source))
             if source.ordered and sort == NEWEST_FIRST:
                 found.append(search.walk(order, source, limit, after, backward, count, counting_until))
             else:
@@ -221,6 +228,7 @@ class _Search:
         self, state: State, expression: Predicate, revision: int, checkpoint: Callable[[], None] = lambda: None
     ) -> None:
         self.state, self.expression, self.revision, self.checkpoint = state, expression, revision, checkpoint
+        self._tail_rows = state.tail.rows  # before the names, which then cover the collections of all these rows
         self.view: View = state.view(revision)
         self.gone = state.gone_at(revision)
         self._bounds = time_bounds(expression)
@@ -229,9 +237,12 @@ class _Search:
     def sources(self) -> list[Source]:
         return [source for source in self.state.sources() if source.rows]
 
+    def rows_of(self, source: Source) -> int:
+        return source.rows if isinstance(source, Segment) else self._tail_rows
+
     def _range(self, source: Source) -> tuple[int, int]:
         if not isinstance(source, Segment):
-            return 0, source.rows
+            return 0, self.rows_of(source)
         if not all(source.may_hold(each, self.view) for each in conditions(self.expression)):
             return 0, 0
         return source.rows_within(self._bounds)

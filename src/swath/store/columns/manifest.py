@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,11 @@ def read_manifest(ledger: Ledger) -> Manifest:
     generation, packed = ledger.manifest()
     if not packed:
         return Manifest(generation)
-    read = msgspec.msgpack.decode(packed)
+    try:
+        read = msgspec.msgpack.decode(packed)
+    except msgspec.DecodeError:
+        log.warning("the manifest of the index is damaged; the index is built anew")
+        return Manifest(generation)
     if read.get("format") != FORMAT:
         return Manifest(generation)
     return Manifest(generation, tuple((name, low, high) for name, low, high in read["segments"]), read["beside"])
@@ -149,7 +153,12 @@ def fold(
             name = kept.get((low, high)) or _build(ledger, folder, beside, low, high)
             segments.append((name, low, high))
         made = Manifest(manifest.generation, tuple(segments), beside.write(folder, segments, ledger.epoch))
-        return ledger.publish(made.pack(), manifest.generation)
+        if not ledger.publish(made.pack(), manifest.generation):
+            return False
+        for name in {manifest.beside, *(name for name, _, _ in manifest.segments)} - {name for name, _, _ in segments}:
+            with suppress(OSError):
+                os.utime(folder / name)  # its grace begins now
+        return True
 
 
 def verify_files(ledger: Ledger, folder: Path) -> list[str]:
@@ -158,7 +167,7 @@ def verify_files(ledger: Ledger, folder: Path) -> list[str]:
     manifest = read_manifest(ledger)
     for name in filter(None, (manifest.beside, *(name for name, _, _ in manifest.segments))):
         fault = _fault(folder / name, ledger, verify=True)
-        if fault:
+        if fault and (read_manifest(ledger).generation == manifest.generation or (folder / name).exists()):
             problems.append(f"{fault}; swath check --repair builds it anew")
     return problems
 

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swath.cql2.bind import resolve_alias
 from swath.cql2.frame import Column
 from swath.search import SortKey
 from swath.store.columns.source import Source, View
 
 __all__ = ["Order", "comes_before"]
 
+_MOST_KEPT = 16
 _IDENTITY = "identity"  # of the orders that are kept, the one that breaks ties
 _BOOLEAN, _NUMBER, _INSTANT, _STRING, _NULL = 1, 2, 3, 4, 9
 
@@ -65,9 +67,10 @@ def _split(number: float) -> tuple[float, int]:
 class Order:
     """The order of one search over one source."""
 
-    def __init__(self, source: Source, view: View, sort: Sequence[SortKey], *, backward: bool) -> None:
+    def __init__(self, source: Source, view: View, sort: Sequence[SortKey], *, backward: bool, rows: int) -> None:
+        """`rows`: how many of the source's rows the view knows the collections of."""
         self._source, self._view, self._sort, self._backward = source, view, tuple(sort), backward
-        self._whole = source.frame(0, source.rows, view)
+        self._whole = source.frame(0, rows, view)
         self._columns: dict[str, Column] = {}
 
     def first(
@@ -116,7 +119,10 @@ class Order:
         `kept` holds the orders that were made before: making one takes a sort of the whole source.
         """
         (sort,) = self._sort
-        known = (sort.name, sort.descending, self._view.temporal(sort.name).tobytes())
+        name = resolve_alias(sort.name, self._view.exists)
+        known = (name, sort.descending, self._view.temporal(name).tobytes())
+        if known not in kept and len(kept) > _MOST_KEPT:
+            kept.clear()
         ranked = kept.get(known)
         if ranked is None:
             if _IDENTITY not in kept:
@@ -309,6 +315,7 @@ def comes_before(left: tuple[Any, ...], right: tuple[Any, ...], sort: Sequence[S
             continue
         if a is None or b is None:
             return turn if a is None else -turn
-        return turn * (1 if a > b else -1) * (-1 if key.descending else 1)
+        # A cursor's elements come back as lists.
+        return turn * (1 if tuple(a) > tuple(b) else -1) * (-1 if key.descending else 1)
     a, b = left[len(sort) :], right[len(sort) :]
     return 0 if a == b else turn * (1 if a > b else -1)

@@ -34,6 +34,7 @@ from swath.cql2.bind import resolve_alias
 from swath.cql2.folding import nfc
 from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Frame, Lane, Strings
 from swath.cql2.queryables import CORE
+from swath.stac.time import DAY
 from swath.store.columns.container import Container, write_container
 from swath.store.columns.dictionary import SortedStrings, pack_strings
 from swath.store.columns.frame import own_columns, temporal_rows
@@ -78,7 +79,8 @@ def write_segment(path: Path, tail: Tail, names: dict[int, str], span: tuple[int
 def _rows(tail: Tail, names: dict[int, str]) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
     """The order of the rows, and what each has beside its properties."""
     keys, moment, known = tail.keys(), tail.when(), tail.when_known()
-    ranked = {key: rank for rank, (_, key) in enumerate(sorted((name, key) for key, name in names.items()))}
+    rank_of = {name: rank for rank, name in enumerate(sorted(set(names.values())))}  # one that came back ranks alike
+    ranked = {key: rank_of[name] for key, name in names.items()}
     collections = np.array([ranked[int(key)] for key in keys], np.int64) if len(keys) else np.empty(0, np.int64)
     ids = tail.ids.ranks(tail.id_codes.view())
     order = np.lexsort((ids, collections, np.where(known, -moment, 0), ~known))
@@ -236,14 +238,17 @@ class Segment:
             return None
         found = self._columns.get(name)
         if found is None:
-            found = self._columns[name] = _MappedColumn(self.file, prefix, self._rows)
+            # Two threads may both make it; all that ask must get the same, which others know by its identity.
+            found = self._columns.setdefault(name, _MappedColumn(self.file, prefix, self._rows))
         return found
 
     def rows_within(self, bounds: TimeBounds) -> tuple[int, int]:
         """The range of rows that a filter with these bounds can select."""
         if not bounds.bounded:
             return 0, self._rows
-        lows, highs = [bounds.instant[0]], [bounds.instant[1]]
+        # A date as `datetime` is its whole day, of which `when` is the beginning.
+        lows = [bounds.instant[0] - DAY + 1 if bounds.instant[0] is not None else None]
+        highs = [bounds.instant[1]]
         before, behind = self.reach
         lows.append(bounds.extent[0] - behind if bounds.extent[0] is not None else None)
         highs.append(bounds.extent[1] + before if bounds.extent[1] is not None else None)

@@ -50,8 +50,10 @@ class ColumnData:
         elif kind is int:
             if -(2**63) <= value < 2**63:
                 lane, entry = "integers", value
-            else:  # beyond int64 a number is the nearest double (docs/design/ledger.md)
+            elif abs(value) < 2**1023:  # beyond int64 a number is the nearest double (docs/design/ledger.md)
                 lane, entry = "floats", float(value)
+            else:  # beyond doubles it is only there
+                lane, entry = "objects", 0
         elif kind is bool:
             lane, entry = "booleans", value
         elif kind is list:

@@ -19,7 +19,9 @@ from swath.store.sqlite import schema
 from swath.store.sqlite.codec import Codec
 from swath.store.sqlite.schema import one
 
-__all__ = ["CheckReport", "check"]
+__all__ = ["MANIFEST_DAMAGED", "CheckReport", "check"]
+
+MANIFEST_DAMAGED = "the manifest of the segments does not match its checksum"
 
 # Each statement lists what must not be: a version, and what is wrong with it.
 _RULES = (
@@ -191,7 +193,7 @@ def _check_commits(connection: apsw.Connection, report: CheckReport) -> None:
 def _check_manifest(connection: apsw.Connection, report: CheckReport) -> None:
     generation, data, kept = one(connection, "SELECT generation, data, sum FROM manifest")
     if schema.manifest_sum(generation, data) != kept:
-        report.problems.append("the manifest of the segments does not match its checksum")
+        report.problems.append(MANIFEST_DAMAGED)
 
 
 def _count(connection: apsw.Connection, report: CheckReport) -> None:
