@@ -182,9 +182,7 @@ def pages(session: Session, text: str, limit: int) -> list[str]:
 
 def test_pages_of_every_order_over_one_segment(tmp_path: Path) -> None:
     with swath.open(tmp_path / "c", create=True) as session:
-        session.write(
-            [make_item(f"{n:03d}", v=n % 7, w=f"w{n % 5}", **({"x": n} if n % 2 else {})) for n in range(150)]
-        )
+        session.write([make_item(f"{n:03d}", v=n % 7, w=f"w{n % 5}", x=n if n % 2 else None) for n in range(150)])
         assert fold(session._catalog.ledger, tmp_path / "c" / SEGMENTS, least=1)
         for text in ("v", "-v", "w", "-w", "x", "-x", "datetime", "-datetime", "id", "-id"):
             assert pages(session, text, 4) == pages(session, text, 10_000), text
