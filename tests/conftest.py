@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -96,6 +97,16 @@ def start_server(arguments: list[str], env: dict[str, str] | None = None) -> Ser
             time.sleep(0.05)
     process.kill()
     raise AssertionError(f"the server did not get ready: {lines}")
+
+
+@contextmanager
+def serving(folder: Path, env: dict[str, str] | None = None) -> Iterator[Server]:
+    """A catalogue served while a test runs."""
+    server = start_server(["serve", str(folder), "--port", "0"], env)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _address(stream: IO[str], lines: list[str]) -> str:

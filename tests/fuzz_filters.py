@@ -77,7 +77,7 @@ def _make_frame() -> Frame:
     tail = Tail()
     tail.append(changes)
     view = View(CollectionNames({1: "c"}), lambda _: np.array([], np.int64), tail.columns.__contains__)
-    return tail.frame(0, len(changes), view)
+    return tail.frame(slice(0, len(changes)), view)
 
 
 FRAME = _make_frame()

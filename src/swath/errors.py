@@ -29,6 +29,7 @@ __all__ = [
     "CatalogDamaged",
     "CatalogUnusable",
     "Conflict",
+    "DeadlineExceeded",
     "Gone",
     "InvalidCursor",
     "InvalidDocument",
@@ -138,6 +139,10 @@ class Unavailable(SwathError):
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DeadlineExceeded(Unavailable):
+    """A search took longer than it may."""
 
 
 class CatalogUnusable(SwathError):

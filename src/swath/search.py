@@ -19,7 +19,18 @@ from swath.cql2.ast import Predicate
 from swath.errors import Gone, InvalidCursor, InvalidRequest
 from swath.limits import LIMITS
 
-__all__ = ["NEWEST_FIRST", "Cursor", "Fields", "Page", "Search", "SortKey", "StoredItem", "open_cursor", "seal_cursor"]
+__all__ = [
+    "NEWEST_FIRST",
+    "Cursor",
+    "Fields",
+    "Page",
+    "Search",
+    "SortKey",
+    "Step",
+    "StoredItem",
+    "open_cursor",
+    "seal_cursor",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +87,77 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item as the ledger holds it. `links` is packed (see `stac.document.LinkSpans`)."""
+    """An item as the ledger holds it. `links` is packed (see `stac.document.LinkSpans`).
+
+    `served` keeps its bytes with the links of one address, for as long as the ledger keeps the item.
+    """
 
     seq: int
     collection: str
     id: str
     body: bytes
     links: bytes
+    served: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(slots=True)
+class Step:
+    """What a search did in one place where rows lie. Times are in seconds.
+
+    `counted` are conditions whose rows were told by counting, `way` is how rows were come by.
+    """
+
+    where: str
+    rows: int
+    in_time: int = 0
+    counted: list[tuple[str, int]] = field(default_factory=list)
+    way: str = "nothing to look at"
+    examined: int = 0
+    selected: int = 0
+    planning: float = 0.0
+    evaluating: float = 0.0
+    ordering: float = 0.0
+
+    def described(self) -> dict[str, Any]:
+        """As JSON, times in milliseconds."""
+        return {
+            "where": self.where,
+            "rows": self.rows,
+            "rows in the time asked for": self.in_time,
+            "counted": [{"by": told_by, "rows": rows} for told_by, rows in self.counted],
+            "way": self.way,
+            "rows examined": self.examined,
+            "rows selected": self.selected,
+            "ms": {
+                name: round(seconds * 1e3, 3)
+                for name, seconds in (
+                    ("planning", self.planning), ("evaluating", self.evaluating), ("ordering", self.ordering),
+                )
+            },
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Items in order. Tokens are None where there is nothing on that side."""
+    """Items in order. Tokens are None where there is nothing on that side.
+
+    `steps` tell how they were found, `seconds` how long the index and reading the documents took.
+    """
 
     items: tuple[StoredItem, ...]
     next: str | None
     previous: str | None
     matched: int | None
+    steps: tuple[Step, ...] = ()
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    def explained(self) -> dict[str, Any]:
+        """How the items were found, as JSON."""
+        index, documents = self.seconds
+        return {
+            "ms": {"index": round(index * 1e3, 3), "documents": round(documents * 1e3, 3)},
+            "steps": [step.described() for step in self.steps],
+        }
 
 
 _LONGEST_TOKEN = 16_384
@@ -104,7 +169,7 @@ def _cover(body: bytes, secret: bytes, signature: bytes) -> bytes:
     The signature of the content is the nonce, so equal streams cover equal contents only (RFC 5297, the idea).
     """
     stream = hashlib.shake_256(b"cursor" + secret + signature).digest(len(body))
-    return bytes(a ^ b for a, b in zip(body, stream, strict=True))
+    return (int.from_bytes(body) ^ int.from_bytes(stream)).to_bytes(len(body))
 
 
 def seal_cursor(cursor: Cursor, epoch: bytes, secret: bytes) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,13 @@ from typing import Any
 import msgspec
 
 from swath.access import EVERYTHING, Rule
-from swath.catalog.queryables import MOST_VALUES, check_sort, queryables_document, sortable_schemas
+from swath.catalog.queryables import (
+    MOST_VALUES,
+    check_sort,
+    queryables_document,
+    sortable_names,
+    sortable_schemas,
+)
 from swath.cql2 import build
 from swath.cql2.ast import And, Boolean, Equal, In, Not, Number, Or, Predicate, Property, Text, walk
 from swath.cql2.bind import ALIASES, bind
@@ -83,24 +89,38 @@ class Catalog:
         self._lock = Lock()
 
     @staticmethod
-    def open(folder: str | Path, *, create: bool = False) -> Catalog:
-        """The catalogue in a folder; made there if `create` is true and there is none. CatalogUnusable otherwise."""
+    def open(folder: str | Path, *, create: bool = False, builds: bool = True) -> Catalog:
+        """The catalogue in a folder; made there if `create` is true and there is none. CatalogUnusable otherwise.
+
+        `builds`: a search that finds no index builds one; else it is Unavailable until another process has done so.
+        """
         path = Path(folder)
         if create and not SqliteLedger.exists(path):
             if path.is_file() or (path.is_dir() and any(path.iterdir())):
                 raise CatalogUnusable(f"{path} is not empty and holds no catalogue; name a new folder")
             SqliteLedger.create(path).close()
         ledger = SqliteLedger(path)
-        return Catalog(ledger, ColumnIndex(ledger, path / SEGMENTS))
+        return Catalog(ledger, ColumnIndex(ledger, path / SEGMENTS, builds=builds))
 
     def close(self) -> None:
         self.ledger.close()
 
     # -- items --------------------------------------------------------------------------------
 
-    def search(self, search: Search, rule: Rule) -> Page:
-        """A page of items. InvalidRequest for an unknown sort key, InvalidCursor or Gone for a bad token."""
-        head = self.index.refresh()
+    def search(
+        self,
+        search: Search,
+        rule: Rule,
+        *,
+        seconds: float = LIMITS.deadline_seconds,
+        abandoned: Callable[[], bool] = lambda: False,
+    ) -> Page:
+        """A page of items. InvalidRequest for an unknown sort key, InvalidCursor or Gone for a bad token.
+
+        DeadlineExceeded where it would take longer than so many seconds, or when it is `abandoned`.
+        """
+        deadline = time.monotonic() + seconds
+        head = self.index.refresh(seconds)
         fingerprint = search.fingerprint()
         cursor: Cursor | None = None
         revision = head
@@ -108,21 +128,31 @@ class Catalog:
             cursor = open_cursor(search.token, fingerprint, self.ledger.epoch, self.ledger.secret)
             if cursor.revision > head:
                 raise InvalidCursor("the token is from the future of this catalogue; start again without it")
-            revision = max(cursor.revision, self.ledger.horizon(LIMITS.cursor_lifetime_seconds))
+            # The index tells too: the clock that it was built by may have been ahead.
+            horizon = max(self.index.horizon, self.ledger.horizon(LIMITS.cursor_lifetime_seconds))
+            revision = max(cursor.revision, horizon)
         if search.sort != NEWEST_FIRST and cursor is None:  # a cursor proves that it was allowed
-            check_sort(search.sort, self._properties(rule, head))
+            check_sort(search.sort, self._sortable(rule, head))
         expression = self._bound(search.expression, rule, revision)
         carried = cursor.matched if cursor else None
         wanted = search.count != "none" and carried is None and (cursor is None or search.count == "exact")
-        selection = self._select(search, expression, revision, cursor, wanted)
+        started = time.monotonic()
+        selection = self._select(search, expression, revision, cursor, wanted, (deadline, abandoned))
+        found = time.monotonic()
         items = self.ledger.items([hit.seq for hit in selection.hits])
         fitting = _within_budget(items)
         if fitting < len(items):
             search = replace(search, limit=fitting)
-            selection = self._select(search, expression, revision, cursor, wanted)
+            selection = self._select(search, expression, revision, cursor, wanted, (deadline, abandoned))
             items = self.ledger.items([hit.seq for hit in selection.hits])
         matched = selection.matched if wanted else carried
-        return self._page(items, selection, matched, revision, fingerprint, cursor)
+        page = self._page(items, selection, matched, revision, fingerprint, cursor)
+        return replace(page, steps=selection.steps, seconds=(found - started, time.monotonic() - found))
+
+    def _sortable(self, rule: Rule, revision: int) -> Iterable[str]:
+        if rule == EVERYTHING:
+            return self.index.sortable()
+        return sortable_names(self._properties(rule, revision))
 
     def _bound(self, expression: Predicate, rule: Rule, revision: int) -> Predicate:
         """What the caller asks for and may see, held against what the searched collections declare."""
@@ -144,7 +174,13 @@ class Catalog:
         return Queryables(declared, open_=len(declared) < len(keys) or not keys, aliases=ALIASES)
 
     def _select(
-        self, search: Search, expression: Predicate, revision: int, cursor: Cursor | None, count: bool
+        self,
+        search: Search,
+        expression: Predicate,
+        revision: int,
+        cursor: Cursor | None,
+        count: bool,
+        limits: tuple[float, Callable[[], bool]],
     ) -> Selection:
         return self.index.select(
             expression,
@@ -153,7 +189,8 @@ class Catalog:
             revision=revision,
             after=cursor.key if cursor else None,
             backward=cursor.backward if cursor else False,
-            deadline=time.monotonic() + LIMITS.deadline_seconds,
+            deadline=limits[0],
+            abandoned=limits[1],
             count=count,
             count_seconds=None if search.count == "exact" else LIMITS.count_budget_seconds,
         )
@@ -208,6 +245,16 @@ class Catalog:
                 chunk = []
         yield from self.ledger.items(chunk)
 
+    def histogram(self, expression: Predicate, name: str, edges: Sequence[float], rule: Rule) -> list[int]:
+        """How many items have a value in each range of a number, or of `datetime` in microseconds."""
+        revision = self.index.refresh()
+        return self.index.histogram(self._bound(expression, rule, revision), name, edges, revision=revision)
+
+    def grid(self, expression: Predicate, degrees: float, rule: Rule) -> dict[tuple[int, int], int]:
+        """How many items lie in each cell of a grid: column from -180, row from -90."""
+        revision = self.index.refresh()
+        return self.index.grid(self._bound(expression, rule, revision), degrees, revision=revision)
+
     def collection_keys(self, expression: Predicate, rule: Rule) -> frozenset[int]:
         """The keys of the collections that selected items belong to."""
         revision = self.index.refresh()
@@ -250,6 +297,11 @@ class Catalog:
         if record is None or not self._may_see(record, rule, revision):
             raise NotFound(f"there is no collection {collection_id!r}")
         return self._view(record, rule, revision)
+
+    def check_collection(self, collection_id: str, rule: Rule) -> None:
+        """NotFound where there is no such collection, and in the same words when the rule hides it."""
+        if rule != EVERYTHING or not self.ledger.has_collection(collection_id):
+            self.collection(collection_id, rule)
 
     def _visible(self, rule: Rule, revision: int) -> list[CollectionRecord]:
         return [record for record in self.ledger.collections() if self._may_see(record, rule, revision)]

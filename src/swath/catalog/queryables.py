@@ -11,7 +11,7 @@ from swath.errors import InvalidRequest, nearest, shown
 from swath.search import SortKey
 from swath.store.base import PropertyFacts
 
-__all__ = ["MOST_VALUES", "check_sort", "queryables_document", "sortable_schemas"]
+__all__ = ["MOST_VALUES", "check_sort", "queryables_document", "sortable_names", "sortable_schemas"]
 
 MOST_VALUES = 50  # a property with more distinct strings gets no enum
 
@@ -97,7 +97,7 @@ def _schema(fact: PropertyFacts) -> dict[str, Any]:
 def sortable_schemas(facts: Sequence[PropertyFacts]) -> dict[str, Any]:
     """Name and JSON Schema of each property that has an order."""
     every = queryable_schemas(facts, ())
-    sortable = {"id", "collection", "datetime"} | _sortable_names(facts)
+    sortable = {"id", "collection", "datetime"} | sortable_names(facts)
     return {
         name: {key: value for key, value in schema.items() if key in ("title", "type", "format")}
         for name, schema in every.items()
@@ -105,7 +105,7 @@ def sortable_schemas(facts: Sequence[PropertyFacts]) -> dict[str, Any]:
     }
 
 
-def _sortable_names(facts: Sequence[PropertyFacts]) -> set[str]:
+def sortable_names(facts: Sequence[PropertyFacts]) -> set[str]:
     names = {fact.name for fact in facts if fact.kinds & _SCALARS and fact.name not in _TOP_LEVEL}
     return names | {alias for alias, name in ALIASES.items() if name in names}
 
@@ -113,9 +113,10 @@ def _sortable_names(facts: Sequence[PropertyFacts]) -> set[str]:
 _ALWAYS = ("id", "collection", "datetime", "start_datetime", "end_datetime")
 
 
-def check_sort(sort: Iterable[SortKey], facts: Sequence[PropertyFacts]) -> None:
-    """InvalidRequest for a sort key that no item can have, naming the nearest that one could."""
-    known = _sortable_names(facts) | set(_ALWAYS)
+def check_sort(sort: Iterable[SortKey], names: Iterable[str]) -> None:
+    """InvalidRequest for a sort key that is no name of a property, naming the nearest that is."""
+    known = {*_ALWAYS, *names} - {"geometry"}
+    known |= {alias for alias, name in ALIASES.items() if name in known}
     for key in sort:
         if key.name in known:
             continue

@@ -5,6 +5,7 @@ Predicates are TRUE, FALSE or NULL for an item; values are scalars, instants, ge
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
@@ -160,6 +161,10 @@ class Geometry(Value):
     """A planar CRS84 geometry as WKB (ISO, two dimensions), valid and within the world."""
 
     wkb: bytes
+
+    def __repr__(self) -> str:
+        """Short, and different for different ones: searches are told apart by it."""
+        return f"Geometry({hashlib.blake2b(self.wkb, digest_size=16).hexdigest()})"
 
 
 @dataclass(frozen=True, slots=True)

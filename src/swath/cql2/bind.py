@@ -66,24 +66,34 @@ def _resolved(node: N, queryables: Queryables | None) -> N:
     return _rebuilt(node, lambda part: _resolved(part, queryables))
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def _names(kind: type[Node]) -> tuple[str, ...]:
+    found = _FIELDS.get(kind)
+    if found is None:
+        found = _FIELDS[kind] = tuple(field.name for field in fields(kind))
+    return found
+
+
 def _rebuilt(node: N, change: Callable[[Any], Any]) -> N:
     """The node with its parts changed; itself where none of them was."""
     changes: dict[str, Any] = {}
-    for field in fields(node):
-        value = getattr(node, field.name)
+    for name in _names(type(node)):
+        value = getattr(node, name)
         if isinstance(value, Node):
             new = change(value)
             if new is not value:
-                changes[field.name] = new
+                changes[name] = new
         elif isinstance(value, tuple) and value and isinstance(value[0], Node):
             parts = tuple(change(part) for part in value)
             if any(new is not old for new, old in zip(parts, value, strict=True)):
-                changes[field.name] = parts
+                changes[name] = parts
     return replace(node, **changes) if changes else node
 
 
 def _parts(node: Node) -> list[Value]:
-    return [part for field in fields(node) if isinstance(part := getattr(node, field.name), Value)]
+    return [part for name in _names(type(node)) if isinstance(part := getattr(node, name), Value)]
 
 
 _STRINGS = ("string", "instant")  # an instant is a string in JSON

@@ -174,7 +174,15 @@ def common_rows(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[Any, Any, A
     """Rows that are in both of two ascending lists, and their places in each."""
     if a is b or np.array_equal(a, b):
         return a, slice(None), slice(None)
-    return np.intersect1d(a, b, assume_unique=True, return_indices=True)
+    if not len(a) or not len(b):
+        return a[:0], slice(0, 0), slice(0, 0)
+    mark = np.zeros(int(max(a[-1], b[-1])) + 1, np.bool_)
+    mark[a] = True
+    j = np.flatnonzero(mark[b])
+    rows = b[j]
+    mark[:] = False
+    mark[rows] = True
+    return rows, np.flatnonzero(mark[a]), j
 
 
 def _compare_numbers(compare: Operator, a: NDArray[Any], b: NDArray[Any]) -> Any:
@@ -199,12 +207,17 @@ def _compare_string_columns(
 ) -> None:
     rows, i, j = common
     a, b = left.codes[i], right.codes[j]
-    temporal = left.temporal[i] & right.temporal[j]
+    instants = bool(left.temporal.all()) and bool(right.temporal.all())
     _, first, last = left.dictionary.spans()
     _, first2, last2 = right.dictionary.spans()
-    hits = np.asarray(_compare_spans(compare, first[a], last[a], first2[b], last2[b]))
-    text = np.flatnonzero(~temporal)
-    if len(text):
+    if compare is operator.gt:  # the usual ones need half of it
+        hits = first[a] > last2[b]
+    elif compare is operator.lt:
+        hits = last[a] < first2[b]
+    else:
+        hits = np.asarray(_compare_spans(compare, first[a], last[a], first2[b], last2[b]))
+    if not instants:
+        text = np.flatnonzero(~(left.temporal[i] & right.temporal[j]))
         x, y = left.dictionary.values, right.dictionary.values
         pairs = zip(a[text].tolist(), b[text].tolist(), strict=True)
         hits[text] = np.fromiter((compare(x[p], y[q]) for p, q in pairs), np.bool_, len(text))

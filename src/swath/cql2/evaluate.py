@@ -7,7 +7,7 @@ FALSE. Three-valued logic after Kleene. Meaning: OGC 21-065r2 with the rulings o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +42,13 @@ from swath.cql2.ast import (
     Timestamp,
     Value,
 )
+from swath.cql2.chosen import Chosen
 from swath.cql2.comparisons import (
     INT64_MAX,
     INT64_MIN,
     MIRRORED,
     OPERATORS,
+    common_rows,
     compare_columns,
     compare_floats,
     compare_instants,
@@ -55,15 +57,14 @@ from swath.cql2.comparisons import (
     exact_float,
 )
 from swath.cql2.folding import nfc
-from swath.cql2.frame import Arrays, Column, Dictionary, Frame, Strings
-from swath.cql2.like import Part, compile_like, plain_part
+from swath.cql2.frame import Column, Dictionary, Frame, Strings
+from swath.cql2.like import Part, compile_like, like_parts, plain_part
 from swath.cql2.truth import Mask, Truth, constant, decide, nothing
 from swath.cql2.values import Values
 from swath.stac.time import DAY, parse_temporal
 
 __all__ = ["Evaluator", "Truth"]
 
-_Table: TypeAlias = tuple[Mask, Mask]
 _LITERALS = (Text, Number, NumericText, Boolean, DateLiteral, Timestamp)
 
 
@@ -76,9 +77,9 @@ class Evaluator:
     def __init__(self, expression: Predicate, checkpoint: Callable[[], None] = lambda: None) -> None:
         self.expression = expression
         self.checkpoint = checkpoint
-        self._selections: dict[tuple[int, Node], NDArray[np.bool_]] = {}
-        self._tables: dict[tuple[int, Node], _Table] = {}
+        self._lists: dict[tuple[int, Node], Mask] = {}
         self._kept: list[object] = []  # what the keys above name by identity must not be freed and its place reused
+        self._chosen = Chosen(checkpoint)
         self._space = spatial.Space(checkpoint)
         self._values = Values()
 
@@ -129,6 +130,11 @@ class Evaluator:
             if isinstance(right, _LITERALS):
                 return constant(frame.size, compare_literals(kind, left, right))
             left, right, kind = right, left, MIRRORED[kind]
+        if isinstance(right, Number) and (lengths := self._values.lengths(left, frame)) is not None:
+            truth = nothing(frame.size)
+            strings, found = lengths
+            decide(truth, strings.rows, compare_integers(OPERATORS[kind], found, right.value)[strings.codes])
+            return truth
         column = self._values.column(left, frame)
         if not isinstance(right, _LITERALS):
             return compare_columns(OPERATORS[kind], column, self._values.column(right, frame), frame.size)
@@ -182,43 +188,10 @@ class Evaluator:
         if bounds is None:
             compare = OPERATORS[kind]
             node = kind(Property(""), Text(text))
-            return self._select(dictionary, node, lambda entry: bool(compare(entry, text)))[codes]
+            return self._chosen.strings(dictionary, node, lambda entry: bool(compare(entry, text)), codes)[codes]
         less, not_greater = bounds
         before: Mask = codes < (less if kind in (ast.Less, ast.GreaterEqual) else not_greater)
         return before if kind in (ast.Less, ast.LessEqual) else ~before
-
-    def _select(
-        self, dictionary: Dictionary, node: Node, test: Callable[[str], bool], part: Part | None = None
-    ) -> Mask:
-        """Which strings of the dictionary pass, tested once each and kept between blocks.
-
-        Those that hold the part are found at once in some dictionaries; only they are asked.
-        """
-        key = (id(dictionary), node)
-        known = self._selections.get(key)
-        values = dictionary.values
-        if known is None and part is not None:
-            known = dictionary.holding(part.text, start=part.first)
-            if known is not None:
-                if not part.whole:
-                    self.checkpoint()
-                    places = np.flatnonzero(known)
-                    known[places] = np.fromiter((test(values[i]) for i in places.tolist()), np.bool_, len(places))
-                self._selections[key] = known
-                self._kept.append(dictionary)
-        size = len(values)
-        done = 0 if known is None else len(known)
-        if done == 0 or done < size:
-            self._kept.append(dictionary)
-        if done < size:
-            parts = [] if known is None else [known]
-            for start in range(done, size, 65_536):
-                self.checkpoint()
-                stop = min(start + 65_536, size)
-                parts.append(np.fromiter((test(values[i]) for i in range(start, stop)), np.bool_, stop - start))
-            known = np.concatenate(parts) if len(parts) > 1 else parts[0]
-            self._selections[key] = known
-        return known if known is not None else np.empty(0, np.bool_)
 
     def between(self, node: Between, frame: Frame, where: Mask | None) -> Truth:
         return self.conjunction(
@@ -264,12 +237,12 @@ class Evaluator:
     def _contain_texts(self, strings: Strings, node: In, truth: Truth) -> None:
         texts = [item.value for item in node.items if isinstance(item, Text)]
         key = (id(strings.dictionary), node)
-        chosen = self._selections.get(key)
+        chosen = self._lists.get(key)
         if chosen is None or len(chosen) <= len(strings.dictionary.values):
             codes = [code for text in texts if (code := strings.dictionary.code(nfc(text))) >= 0]
             chosen = np.zeros(len(strings.dictionary.values) + 1, np.bool_)
             chosen[codes] = True
-            self._selections[key] = chosen
+            self._lists[key] = chosen
             self._kept.append(strings.dictionary)
         rows, codes_here = strings.rows, strings.codes
         if strings.temporal.any():
@@ -293,7 +266,10 @@ class Evaluator:
         strings = self._values.column(node.value, frame).strings
         if strings is not None:
             rule = Like(Property(""), node.pattern)
-            chosen = self._select(strings.dictionary, rule, matches, plain_part(nfc(node.pattern)))
+            pattern = nfc(node.pattern)
+            chosen = self._chosen.strings(
+                strings.dictionary, rule, matches, strings.codes, part=plain_part(pattern), parts=like_parts(pattern)
+            )
             decide(truth, strings.rows, chosen[strings.codes])
         return truth
 
@@ -313,16 +289,19 @@ class Evaluator:
         if isinstance(node.value, Property) and isinstance(node.element, Text | Number | Boolean):
             column, wanted = frame.column(node.value.name), node.element.value
             if column.arrays is not None:
-                exact = isinstance(wanted, bool)
-                hit = [
-                    any(entry == wanted and isinstance(entry, bool) == exact for entry in array)
-                    for array in column.arrays.values
-                ]
-                decide(truth, column.arrays.rows, np.array(hit, np.bool_)[column.arrays.codes])
+                exact, held = isinstance(wanted, bool), column.arrays
+
+                def test(array: tuple[Any, ...]) -> tuple[bool, bool]:
+                    return any(entry == wanted and isinstance(entry, bool) == exact for entry in array), True
+
+                decide(truth, held.rows, self._chosen.arrays(node, held, test)[0][held.codes])
             if column.strings is not None and isinstance(wanted, str):
                 part = nfc(wanted)
-                chosen = self._select(column.strings.dictionary, node, lambda entry: part in entry, Part(part))
-                decide(truth, column.strings.rows, chosen[column.strings.codes])
+                strings = column.strings
+                chosen = self._chosen.strings(
+                    strings.dictionary, node, lambda entry: part in entry, strings.codes, part=Part(part)
+                )
+                decide(truth, strings.rows, chosen[strings.codes])
         return truth
 
     # -- space --------------------------------------------------------------------------------
@@ -357,38 +336,38 @@ class Evaluator:
         column = frame.column(prop.name).arrays
         if column is None:
             return truth
-        hits, comparable = self._array_table(node, literal, column, first=literal is left)
-        if comparable.all():
+        wanted, instants, first = arrays.literal_set(literal), arrays.has_instants(literal), literal is left
+
+        def test(array: tuple[Any, ...]) -> tuple[bool, bool]:
+            found = arrays.value_set(array, instants=instants)
+            if found is None:
+                return False, False
+            return relation(wanted, found) if first else relation(found, wanted), True
+
+        hits, comparable = self._chosen.arrays(node, column, test)
+        known = comparable[column.codes]
+        if known.all():
             decide(truth, column.rows, hits[column.codes])
         else:
-            known = comparable[column.codes]
             decide(truth, column.rows[known], hits[column.codes[known]])
         return truth
-
-    def _array_table(self, node: ArrayPredicate, literal: ArrayLiteral, column: Arrays, *, first: bool) -> _Table:
-        """For each distinct array, whether it has the relation to the literal, and whether it can be told."""
-        key = (id(column.values), node)
-        found = self._tables.get(key)
-        if found is None or len(found[0]) < len(column.values):
-            relation = arrays.RELATIONS[type(node)]
-            wanted, instants = arrays.literal_set(literal), arrays.has_instants(literal)
-            sets = [arrays.value_set(each, instants=instants) for each in list(column.values)]
-            hits = [s is not None and (relation(wanted, s) if first else relation(s, wanted)) for s in sets]
-            found = np.array(hits, np.bool_), np.array([each is not None for each in sets], np.bool_)
-            self._tables[key] = found
-            self._kept.append(column.values)
-        return found
 
     @staticmethod
     def _array_columns(relation: Callable[..., bool], left: Column, right: Column, size: int) -> Truth:
         truth = nothing(size)
         if left.arrays is not None and right.arrays is not None:
             a, b = left.arrays, right.arrays
-            rows, i, j = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
-            for row, p, q in zip(rows, a.codes[i], b.codes[j], strict=True):
+            rows, i, j = common_rows(a.rows, b.rows)
+            # Each pair of distinct arrays once, however many rows have it.
+            pairs, which = np.unique(np.stack([a.codes[i], b.codes[j]]), axis=1, return_inverse=True)
+            hits, comparable = np.zeros(pairs.shape[1], np.bool_), np.zeros(pairs.shape[1], np.bool_)
+            for number, (p, q) in enumerate(pairs.T.tolist()):
                 x, y = arrays.value_set(a.values[p], instants=False), arrays.value_set(b.values[q], instants=False)
                 if x is not None and y is not None:
-                    decide(truth, np.array([row]), relation(x, y))
+                    hits[number], comparable[number] = relation(x, y), True
+            which = which.reshape(-1)
+            known = comparable[which]
+            decide(truth, rows[known], hits[which][known])
         return truth
 
     def _span(self, operand: Value, frame: Frame) -> tuple[Any, Any, Any]:

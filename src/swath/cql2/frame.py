@@ -31,15 +31,26 @@ class Dictionary(Protocol):
     def spans(self) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
         """Which strings are dates or date-times, and their first and last microsecond."""
 
-    def ranks(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The places of strings in code point order: of two, the greater string has the greater number."""
-
-    def in_order(self) -> Sequence[str]:
-        """All strings in code point order: the one at its rank."""
+    def ranked(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.float64], Sequence[str]]:
+        """The places of strings among all in code point order, and these: of two, the greater has the greater place."""
 
     def bounds(self, value: str) -> tuple[int, int] | None:
         """Where strings are numbered in code point order: how many are less than a value, and how many not greater.
         None where they are not."""
+
+    def matching(self, parts: Sequence[Sequence[str | None]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """Which strings match a LIKE pattern, cut at each `%` (None stands for `_`), and which must still be asked.
+        None where it is as good to ask each."""
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Code points of each string."""
+
+    def folded(self) -> tuple[NDArray[np.int32], Dictionary] | None:
+        """The strings without case: the number of each in a dictionary of them; None where none is kept."""
+
+    @property
+    def ascii(self) -> bool:
+        """Whether it is known that no string has other characters."""
 
     def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:
         """Which strings begin with a part, or hold it anywhere; None where it is as good to ask each."""

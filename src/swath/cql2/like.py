@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Part", "compile_like", "plain_part"]
+__all__ = ["Part", "compile_like", "like_parts", "plain_part"]
 
 
-def _parts(pattern: str) -> list[list[str | None]]:
+def like_parts(pattern: str) -> list[list[str | None]]:
     """The pattern cut at each `%`; None stands for `_`. A trailing lone backslash is itself."""
     parts: list[list[str | None]] = [[]]
     position = 0
@@ -44,7 +44,7 @@ class Part:
 
 def plain_part(pattern: str) -> Part | None:
     """What can be looked for without the pattern: where it begins, else its longest plain run, if it has one."""
-    parts = _parts(pattern)
+    parts = like_parts(pattern)
     shape = [None in part for part in parts]
     if parts[0] and parts[0][0] is not None:
         run = "".join(itertools.takewhile(lambda c: c is not None, parts[0]))  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def _shift_and(part: list[str | None]) -> Callable[[str, int], int]:
 
 def compile_like(pattern: str) -> Callable[[str], bool]:
     """Whether a whole value matches, case-sensitive (OGC 21-065r2, 7.1, LIKE)."""
-    parts = _parts(pattern)
+    parts = like_parts(pattern)
     plain = ["".join(part) if None not in part else None for part in parts]  # type: ignore[arg-type]
     if len(parts) == 1 and plain[0] is not None:
         literal = plain[0]

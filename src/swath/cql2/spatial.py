@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from swath.cql2 import ast
 from swath.cql2.ast import BBoxLiteral, Geometry, Property, Spatial, Value
 from swath.cql2.frame import Footprints, Frame
+from swath.cql2.raster import Raster
 from swath.cql2.truth import Mask, Truth, constant, nothing
 from swath.stac.geometry import BBox, united
 
-__all__ = ["RELATIONS", "Space"]
+__all__ = ["RELATIONS", "Space", "regions"]
 
 # GEOS works on arrays in one call that cannot be interrupted: so many vertices take about 20 ms.
 _VERTICES_PER_CALL = 100_000
 _ROWS_PER_READ = 16_384
+_MANY = 2_000  # footprints beside a literal from which on it is worth a raster
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Space:
     def __init__(self, checkpoint: Callable[[], None]) -> None:
         self.checkpoint = checkpoint
         self._shapes: dict[Value, Any] = {}
+        self._rasters: dict[Value, Raster] = {}
+        self._asked: dict[Value, int] = {}
 
     def evaluate(self, node: Spatial, frame: Frame, where: Mask | None) -> Truth:
         left, right, relation = node.left, node.right, RELATIONS[type(node)]
@@ -70,8 +74,12 @@ class Space:
             if right.name != "geometry":
                 return nothing(frame.size)
             true = np.zeros(frame.size, np.bool_)
-            shapes = footprints.shapes(np.flatnonzero(known))
-            true[known] = relation.of(shapes, shapes)
+            rows = np.flatnonzero(known if where is None else known & where)
+            for start in range(0, len(rows), _ROWS_PER_READ):
+                self.checkpoint()
+                part = rows[start : start + _ROWS_PER_READ]
+                shapes = footprints.shapes(part)
+                true[part] = relation.of(shapes, shapes)
             return Truth(true, ~known)
         if relation.of is shapely.disjoint:
             meets = self._meets(RELATIONS[ast.SIntersects], right, footprints, where)
@@ -81,17 +89,18 @@ class Space:
     def _meets(self, relation: Relation, literal: Value, footprints: Footprints, where: Mask | None) -> Mask:
         """Rows whose footprint has the relation to the literal. Boxes decide what they can."""
         true = np.zeros(len(footprints.known), np.bool_)
-        shape = self._prepared(literal)
-        if shape.is_empty:
+        plain = isinstance(literal, BBoxLiteral) and literal.west <= literal.east
+        bounds = regions(literal) if plain else [self._prepared(literal).bounds]
+        west, south, east, north = bounds[0]
+        if math.isnan(west):  # an empty one
             return true
-        west, south, east, north = shape.bounds
         near = (footprints.west <= east) & (footprints.east >= west)
         if where is not None:
             near &= where
         rows = np.flatnonzero(near)
         rows = rows[(footprints.south[rows] <= north) & (footprints.north[rows] >= south)]
         box = (footprints.west[rows], footprints.south[rows], footprints.east[rows], footprints.north[rows])
-        if relation.of is shapely.intersects and isinstance(literal, BBoxLiteral) and literal.west <= literal.east:
+        if relation.of is shapely.intersects and plain:
             inside = _inside(box, (west, south, east, north))
             true[rows[inside]] = True
             rows = rows[~inside]
@@ -99,8 +108,26 @@ class Space:
             rows = rows[_inside(box, (west, south, east, north))]
         elif relation.of is shapely.contains:
             rows = rows[_inside((west, south, east, north), box)]
-        self._exact(RELATIONS[relation.inverse].of, shape, footprints, rows, true)
+        rows = self._off_the_boundary(relation, literal, footprints, rows, true)
+        if len(rows):
+            self._exact(RELATIONS[relation.inverse].of, self._prepared(literal), footprints, rows, true)
         return true
+
+    def _off_the_boundary(
+        self, relation: Relation, literal: Value, footprints: Footprints, rows: NDArray[np.int64], true: Mask
+    ) -> NDArray[np.int64]:
+        """Of many rows, those that a raster of the literal does not decide."""
+        asked = self._asked[literal] = self._asked.get(literal, 0) + len(rows)
+        if asked < _MANY or not len(rows):
+            return rows
+        raster = self._rasters.get(literal)
+        if raster is None:
+            raster = self._rasters[literal] = Raster(self._prepared(literal))
+        box = (footprints.west[rows], footprints.south[rows], footprints.east[rows], footprints.north[rows])
+        inside, undecided = raster.decide(box)
+        if relation.of in (shapely.intersects, shapely.within):
+            true[rows[inside]] = True
+        return rows[undecided]
 
     def _prepared(self, node: Value) -> Any:
         """A prepared copy of the literal, for this thread only: GEOS writes into it while it answers."""
@@ -134,3 +161,17 @@ def _shape(node: Value) -> Any:
         return BBox(node.west, node.south, node.east, node.north).shape()
     assert isinstance(node, Geometry)
     return united(shapely.from_wkb(node.wkb))
+
+
+_MOST_REGIONS = 16
+
+
+def regions(node: Value) -> list[tuple[float, ...]]:
+    """Boxes (west, south, east, north) that together hold a literal; none for an empty one."""
+    if isinstance(node, BBoxLiteral) and node.west <= node.east:
+        return [(node.west, node.south, node.east, node.north)]
+    shape = _shape(node)
+    parts = shapely.get_parts(shape)
+    if len(parts) > _MOST_REGIONS:
+        parts = np.array([shape], np.object_)
+    return [tuple(bounds) for bounds in shapely.bounds(parts).tolist() if not math.isnan(bounds[0])]

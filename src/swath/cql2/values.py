@@ -18,6 +18,8 @@ from swath.cql2.functions import FUNCTIONS
 
 __all__ = ["Mapped", "Values"]
 
+_MANY = 65_536  # distinct strings that are not mapped for the sake of a few rows
+
 
 class Mapped(Dictionary):
     """The strings that a function makes of another dictionary's, numbered anew."""
@@ -41,18 +43,31 @@ class Mapped(Dictionary):
         size = len(self._values)
         return np.zeros(size, np.bool_), np.zeros(size, np.int64), np.zeros(size, np.int64)
 
-    def ranks(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
-        order = np.argsort(np.array(self._values, np.object_), kind="stable")
+    def ranked(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.float64], Sequence[str]]:
+        values = self._values
+        order = sorted(range(len(values)), key=values.__getitem__)
         ranks = np.empty(len(order))
         ranks[order] = np.arange(len(order))
-        found: NDArray[np.float64] = ranks[codes]
-        return found
-
-    def in_order(self) -> Sequence[str]:
-        return sorted(self._values)
+        return ranks[codes], [values[code] for code in order]
 
     def bounds(self, value: str) -> tuple[int, int] | None:  # noqa: ARG002
         return None
+
+    def matching(
+        self,
+        parts: Sequence[Sequence[str | None]],  # noqa: ARG002
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        return None
+
+    def lengths(self) -> NDArray[np.int64]:
+        return np.fromiter(map(len, self._values), np.int64)
+
+    def folded(self) -> tuple[NDArray[np.int32], Dictionary] | None:
+        return None
+
+    @property
+    def ascii(self) -> bool:
+        return False
 
     def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:  # noqa: ARG002
         return None
@@ -63,6 +78,7 @@ class Values:
 
     def __init__(self) -> None:
         self._mapped: dict[tuple[int, Value], Mapped] = {}
+        self._known_lengths: dict[int, NDArray[np.int64]] = {}
         self._kept: list[Dictionary] = []  # callers know a dictionary by its identity, which must not be used again
 
     def column(self, node: Value, frame: Frame) -> Column:
@@ -85,12 +101,21 @@ class Values:
         strings = self.column(source, frame).strings
         if strings is None:
             return Column()
+        plain = np.zeros(len(strings.rows), np.bool_)
+        dictionary = strings.dictionary
+        if change is fold_accents and dictionary.ascii:
+            return Column(strings=Strings(strings.rows, strings.codes, dictionary, plain))
+        if change is fold_case and (folded := dictionary.folded()) is not None:
+            return Column(strings=Strings(strings.rows, folded[0][strings.codes], folded[1], plain))
+        if len(dictionary.values) > max(_MANY, 2 * len(strings.rows)):  # only those that are here
+            used, codes = np.unique(strings.codes, return_inverse=True)
+            some = Mapped([dictionary.values[code] for code in used.tolist()], change)
+            return Column(strings=Strings(strings.rows, some.of[codes], some, plain))
         key = (id(strings.dictionary), node)
         mapped = self._mapped.get(key)
         if mapped is None or len(mapped.of) < len(strings.dictionary.values):
             mapped = self._mapped[key] = Mapped(strings.dictionary.values, change)
             self._kept += (mapped, strings.dictionary)
-        plain = np.zeros(len(strings.rows), np.bool_)
         return Column(strings=Strings(strings.rows, mapped.of[strings.codes], mapped, plain))
 
     def _function(self, node: ast.Function, frame: Frame) -> Column:
@@ -102,8 +127,7 @@ class Values:
             strings = self.column(argument, frame).strings
             if strings is None:
                 return Column()
-            found = np.fromiter(map(definition.apply, strings.dictionary.values), np.int64)
-            return Column(integers=Lane(strings.rows, found[strings.codes]))
+            return Column(integers=Lane(strings.rows, self._lengths(strings.dictionary)[strings.codes]))
         column = self.column(argument, frame)
         integers, floats = [], []
         if column.integers is not None:
@@ -116,6 +140,20 @@ class Values:
         if column.floats is not None:
             floats.append(Lane(column.floats.rows, definition.apply(column.floats.values)))
         return Column(integers=_joined(integers), floats=_joined(floats))
+
+    def lengths(self, node: Value, frame: Frame) -> tuple[Strings, NDArray[np.int64]] | None:
+        """Of a function that counts something in strings: these, and its value for each in their dictionary."""
+        if not isinstance(node, ast.Function) or FUNCTIONS[node.name].apply is not len:
+            return None
+        strings = self.column(node.args[0], frame).strings
+        return (strings, self._lengths(strings.dictionary)) if strings is not None else None
+
+    def _lengths(self, dictionary: Dictionary) -> NDArray[np.int64]:
+        found = self._known_lengths.get(id(dictionary))
+        if found is None or len(found) < len(dictionary.values):
+            found = self._known_lengths[id(dictionary)] = dictionary.lengths()
+            self._kept.append(dictionary)
+        return found
 
 
 def _constant(node: Value, size: int) -> Column:
@@ -140,8 +178,7 @@ def _calculate(node: ast.Arithmetic, left: Column, right: Column) -> Column:
             if lane is not None:
                 constant = right.integers or right.floats
                 assert constant is not None
-                same = np.full(len(lane.rows), constant.values[0])
-                _combine(type(node), lane.rows, lane.values, same, integers, floats)
+                _combine(type(node), lane.rows, lane.values, constant.values, integers, floats)
         return Column(integers=_joined(integers), floats=_joined(floats))
     for a in (left.integers, left.floats):
         for b in (right.integers, right.floats):
@@ -156,13 +193,18 @@ def _calculate(node: ast.Arithmetic, left: Column, right: Column) -> Column:
 def _combine(
     kind: type[ast.Arithmetic], rows: NDArray[np.int64], x: Any, y: Any, integers: list[Lane], floats: list[Lane]
 ) -> None:
+    """`y` has a value for each row, or one for all."""
     exact = x.dtype == y.dtype == np.int64
     with np.errstate(all="ignore"):
-        near = _FLOAT[kind](x.astype(np.float64), y.astype(np.float64))
+        if exact and kind in _SIMPLE and len(x) and _stays_small(kind, x, y):
+            integers.append(Lane(rows, _INTEGER[kind](x, y)))
+            return
+        near = _FLOAT[kind](x.astype(np.float64, copy=False), y.astype(np.float64, copy=False))
         if exact and kind in _INTEGER:
             whole = np.abs(near) < 2.0**62  # well inside int64, so that nothing wrapped
             if kind in (ast.IntegerDivide, ast.Modulo):
                 whole &= y != 0
+            y = np.broadcast_to(y, x.shape)
             safe = np.where(whole, y, 1)
             results = _INTEGER[kind](x, safe)
             for place in np.flatnonzero(~whole & (np.abs(near) <= 2.0**64)):  # perhaps inside: ask Python
@@ -172,16 +214,27 @@ def _combine(
             integers.append(Lane(rows[whole], results[whole]))
             rows, near = rows[~whole], near[~whole]
     finite = np.isfinite(near)
-    floats.append(Lane(rows[finite], near[finite]))
+    floats.append(Lane(rows, near) if finite.all() else Lane(rows[finite], near[finite]))
+
+
+def _stays_small(kind: type[ast.Arithmetic], x: NDArray[np.int64], y: NDArray[np.int64]) -> bool:
+    """Whether no result can come near the ends of int64."""
+    most = [max(abs(int(each.min())), abs(int(each.max()))) for each in (x, y)]
+    return (most[0] * most[1] if kind is ast.Multiply else sum(most)) < 2**62
 
 
 def _joined(lanes: list[Lane]) -> Lane | None:
     lanes = [lane for lane in lanes if len(lane.rows)]
     if not lanes:
         return None
+    if len(lanes) == 1:
+        return lanes[0]
     rows = np.concatenate([lane.rows for lane in lanes])
     order = np.argsort(rows, kind="stable")
     return Lane(rows[order], np.concatenate([lane.values for lane in lanes])[order])
+
+
+_SIMPLE = (ast.Add, ast.Subtract, ast.Multiply)
 
 
 def _truncated_division(x: Any, y: Any) -> Any:

@@ -10,13 +10,13 @@ the catalogue as it was then.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from swath.cql2.ast import Predicate
 from swath.cql2.queryables import Declared
-from swath.search import SortKey, StoredItem
+from swath.search import SortKey, Step, StoredItem
 from swath.stac.document import CollectionDocument, ItemDocument
 
 __all__ = [
@@ -156,6 +156,8 @@ class Ledger(Protocol):
     def secret(self) -> bytes:
         """The key that signs cursors, shared by all processes."""
 
+    packing: dict[str, int]  # by collection, the number of the dictionary that its items are packed with
+
     def head(self) -> int:
         """The latest revision."""
 
@@ -187,6 +189,8 @@ class Ledger(Protocol):
         """Live collections at the head, by id in code point order."""
 
     def collection(self, collection_id: str) -> CollectionRecord | None: ...
+
+    def has_collection(self, collection_id: str) -> bool: ...
 
     def declaration(self, collection_id: str) -> bytes | None:
         """The queryables that a live collection declares at the head, as they were sent."""
@@ -223,6 +227,7 @@ class Selection:
     hits: tuple[Hit, ...]
     more: bool
     matched: int | None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +261,18 @@ class Index(Protocol):
     @property
     def indexed_revision(self) -> int: ...
 
-    def refresh(self) -> int:
-        """Follow the ledger to its head; returns the revision reached."""
+    @property
+    def horizon(self) -> int:
+        """What ended by this revision may be missing: no older one can be asked about any more."""
 
-    def fold(self) -> bool:
-        """Bring what was written lately into its lasting form, where there is enough of it. True if it was."""
+    def state(self) -> tuple[int, int] | None:
+        """What searches depend on beside their words, where they need not wait for a refresh; else None."""
+
+    def refresh(self, seconds: float | None = None) -> int:
+        """Follow the ledger to its head; returns the revision reached. DeadlineExceeded where others take longer."""
+
+    def fold(self, least: int = ...) -> bool:
+        """Bring what was written lately into its lasting form, where there are so many versions. True if it was."""
 
     def check(self, *, repair: bool = False) -> list[str]:
         """What is wrong with the index's own files, in words; it builds them anew on demand."""
@@ -275,6 +287,7 @@ class Index(Protocol):
         after: tuple[Any, ...] | None = None,
         backward: bool = False,
         deadline: float | None = None,
+        abandoned: Callable[[], bool] = ...,
         count: bool = False,
         count_seconds: float | None = None,
     ) -> Selection:
@@ -288,6 +301,18 @@ class Index(Protocol):
 
     def summaries(self, expression: Predicate, *, revision: int) -> dict[int, Summary]:
         """Facts of the selected items by collection key."""
+
+    def histogram(self, expression: Predicate, name: str, edges: Sequence[float], *, revision: int) -> list[int]:
+        """How many selected items have a value in each range [edge, next edge); the last one includes its end.
+
+        `datetime` counts in microseconds; any other name is that of a number.
+        """
+
+    def grid(self, expression: Predicate, degrees: float, *, revision: int) -> dict[tuple[int, int], int]:
+        """How many selected items lie in each cell (column from -180, row from -90), by the centre of their boxes."""
+
+    def sortable(self) -> Iterable[str]:
+        """Names of properties that items have values with an order for, or had lately."""
 
     def properties(self, expression: Predicate, *, revision: int, most_values: int) -> tuple[PropertyFacts, ...]:
         """What properties the selected items have."""

@@ -12,6 +12,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -20,37 +21,56 @@ from numpy.typing import NDArray
 
 from swath.errors import CatalogDamaged
 
-__all__ = ["Container", "write_container"]
+__all__ = ["Container", "ContainerWriter"]
 
 _MAGIC = b"SWCOLS01"
 _TAIL = struct.Struct("<QI8s")
 
 
-def write_container(path: Path, arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> None:
-    """Write a file that appears under its name only when it is whole and on the disk."""
-    unfinished = path.with_name(f".{path.name}.part")
-    directory: dict[str, tuple[int, int, str, int]] = {}
-    with unfinished.open("wb") as out:
-        out.write(_MAGIC)
-        position = len(_MAGIC)
-        for name, array in arrays.items():
-            out.write(bytes(-position % 64))
-            position += -position % 64
+class ContainerWriter:
+    """Writes a file that appears under its name only when it is whole and on the disk. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.about: dict[str, Any] = {}
+        self._unfinished = path.with_name(f".{path.name}.part")
+        self._directory: dict[str, tuple[int, int, str, int]] = {}
+        self._out = self._unfinished.open("wb")
+        self._out.write(_MAGIC)
+
+    def add(self, name: str, *arrays: NDArray[Any]) -> None:
+        """An array; several of one type are joined."""
+        self._out.write(bytes(-self._out.tell() % 64))
+        position, count, checksum = self._out.tell(), 0, 0
+        for array in arrays:
             data = np.ascontiguousarray(array).view(np.uint8).reshape(-1).data if array.size else b""
-            out.write(data)
-            directory[name] = (position, len(array), array.dtype.str, zlib.crc32(data))
-            position += len(data)
-        footer = msgspec.msgpack.encode({"arrays": directory, "about": about})
-        out.write(footer)
-        out.write(_TAIL.pack(len(footer), zlib.crc32(footer), _MAGIC))
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.rename(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            self._out.write(data)
+            checksum = zlib.crc32(data, checksum)
+            count += len(array)
+        self._directory[name] = (position, count, arrays[0].dtype.str, checksum)
+
+    def __enter__(self) -> ContainerWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._out as out:
+            if kind is None:
+                footer = msgspec.msgpack.encode({"arrays": self._directory, "about": self.about})
+                out.write(footer)
+                out.write(_TAIL.pack(len(footer), zlib.crc32(footer), _MAGIC))
+                out.flush()
+                os.fsync(out.fileno())
+        if kind is not None:
+            self._unfinished.unlink()
+            return
+        self._unfinished.rename(self.path)
+        descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class Container:
@@ -76,6 +96,10 @@ class Container:
 
     def _damaged(self, why: str) -> CatalogDamaged:
         return CatalogDamaged(f"{self.path}: {why}")
+
+    def size(self, name: str) -> int:
+        """How many elements an array has."""
+        return self._directory[name][1]
 
     def __contains__(self, name: str) -> bool:
         return name in self._directory

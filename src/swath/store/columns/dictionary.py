@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, overload
@@ -11,15 +12,40 @@ from numpy.typing import NDArray
 
 from swath.cql2.frame import Dictionary
 
-__all__ = ["SortedStrings", "pack_strings"]
+__all__ = ["SortedStrings", "cut", "pack_strings"]
 
 
-def pack_strings(values: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Offsets (one more than strings) and UTF-8 bytes."""
-    encoded = [value.encode() for value in values]
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum([len(each) for each in encoded], out=offsets[1:])
-    return offsets, np.frombuffer(b"".join(encoded), np.uint8)
+_NONE = np.empty(0, np.int32)
+_SEARCHED = 4_000_000  # bytes that are searched at once
+_RARE = 4_000  # what stands once in so many bytes is found one by one, what is more frequent byte by byte
+
+
+def pack_strings(values: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Offsets (one more than strings) and the bytes of all."""
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(each) for each in values], out=offsets[1:])
+    return offsets, np.frombuffer(b"".join(values), np.uint8)
+
+
+def cut(offsets: NDArray[np.int64], blob: NDArray[np.uint8]) -> list[bytes]:
+    """The strings again."""
+    whole, ends = blob.tobytes(), offsets.tolist()
+    return [whole[first:last] for first, last in itertools.pairwise(ends)]
+
+
+def _places(part: NDArray[np.uint8], wanted: bytes) -> NDArray[np.int64]:
+    """Where some bytes begin in others; it does not matter where two of these places overlap."""
+    text = part.tobytes()
+    if text.count(wanted) < len(text) // _RARE:
+        found, place = [], text.find(wanted)
+        while place >= 0:
+            found.append(place)
+            place = text.find(wanted, place + 1)
+        return np.array(found, np.int64)
+    places: NDArray[np.int64] = np.flatnonzero(part[: len(part) - len(wanted) + 1] == wanted[0])
+    for number in range(1, len(wanted)):
+        places = places[part[places + number] == wanted[number]]
+    return places
 
 
 class _Lazy(Sequence[str]):
@@ -45,16 +71,31 @@ class SortedStrings(Dictionary):
     """UTF-8 byte order is code point order, so codes compare as their strings do."""
 
     def __init__(
-        self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], instants: tuple[Any, Any, Any] | None
+        self,
+        offsets: NDArray[np.int64],
+        blob: NDArray[np.uint8],
+        instants: tuple[Any, Any, Any] | None = None,
+        folded: tuple[NDArray[np.int32], Dictionary] | None = None,
+        beyond_ascii: NDArray[np.int32] = _NONE,
     ) -> None:
+        """`beyond_ascii` lists strings in which a character may be several bytes."""
         self._values = _Lazy(offsets, blob)
-        self._blob = blob
+        self._blob, self._folded, self._beyond_ascii = blob, folded, beyond_ascii
         size = len(self._values)
         self._instants = instants or (np.zeros(size, np.bool_), np.zeros(size, np.int64), np.zeros(size, np.int64))
 
     @property
     def values(self) -> Sequence[str]:
         return self._values
+
+    def encoded(self) -> list[bytes]:
+        """All of them, as UTF-8."""
+        return cut(self._values.offsets, self._blob)
+
+    def starting_with(self, part: str) -> tuple[int, int]:
+        """The range of the strings that begin with a part."""
+        first = bisect_left(self._values, part)
+        return first, bisect_left(self._values, True, first, key=lambda value: not value.startswith(part))
 
     def code(self, value: str) -> int:
         place = bisect_left(self._values, value)
@@ -63,11 +104,8 @@ class SortedStrings(Dictionary):
     def spans(self) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
         return self._instants
 
-    def ranks(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
-        return codes.astype(np.float64)
-
-    def in_order(self) -> Sequence[str]:
-        return self._values
+    def ranked(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.float64], Sequence[str]]:
+        return codes.astype(np.float64), self._values
 
     def bounds(self, value: str) -> tuple[int, int] | None:
         low = bisect_left(self._values, value)
@@ -82,14 +120,59 @@ class SortedStrings(Dictionary):
         if len(wanted) > len(self._blob):
             return hits
         if start:
-            first = bisect_left(self._values, part)
-            beyond = bisect_left(self._values, True, first, key=lambda value: not value.startswith(part))
+            first, beyond = self.starting_with(part)
             hits[first:beyond] = True
             return hits
-        blob, offsets = self._blob, self._values.offsets
-        places = np.flatnonzero(blob[: len(blob) - len(wanted) + 1] == wanted[0])
-        for number in range(1, len(wanted)):
-            places = places[blob[places + number] == wanted[number]]
-        owners = np.searchsorted(offsets, places, side="right") - 1
-        hits[owners[places + len(wanted) <= offsets[owners + 1]]] = True  # not across two strings
+        hits[self._owners(wanted)] = True
         return hits
+
+    def _owners(self, wanted: bytes) -> NDArray[np.int64]:
+        """The strings that hold some bytes, found in the bytes of all of them, a part at a time."""
+        blob, offsets = self._blob, self._values.offsets
+        found: list[NDArray[np.int64]] = []
+        for start in range(0, len(blob), _SEARCHED):
+            part = blob[start : start + _SEARCHED + len(wanted) - 1]
+            found.append(_places(part, wanted) + start)
+        places = np.concatenate(found) if found else np.empty(0, np.int64)
+        owners = np.searchsorted(offsets, places, side="right") - 1
+        whole: NDArray[np.int64] = owners[places + len(wanted) <= offsets[owners + 1]]  # not across two strings
+        return whole
+
+    @property
+    def ascii(self) -> bool:
+        return not len(self._beyond_ascii)
+
+    def lengths(self) -> NDArray[np.int64]:
+        if self.ascii:
+            return np.diff(self._values.offsets)
+        return np.fromiter(map(len, self._values), np.int64)
+
+    def folded(self) -> tuple[NDArray[np.int32], Dictionary] | None:
+        return self._folded
+
+    def matching(self, parts: Sequence[Sequence[str | None]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """Patterns with a beginning and an end alone, over strings in which a character is a byte."""
+        if len(parts) > 2:
+            return None
+        begin, end = parts[0], parts[1] if len(parts) == 2 else []
+        prefix = "".join(itertools.takewhile(lambda c: c is not None, begin))  # type: ignore[arg-type]
+        first, last = self.starting_with(prefix)
+        offsets, blob = self._values.offsets, self._blob
+        starts, ends = offsets[first:last], offsets[first + 1 : last + 1]
+        needed = len(prefix.encode()) + len(begin) - len(prefix) + len(end)
+        sizes = ends - starts
+        fits = np.flatnonzero(sizes >= needed if len(parts) == 2 else sizes == needed)
+        shift = len(prefix.encode()) - len(prefix)
+        places = [(starts, place + shift, c) for place, c in enumerate(begin) if place >= len(prefix) and c is not None]
+        places += [(ends, place - len(end), c) for place, c in enumerate(end) if c is not None]
+        for base, place, character in places:
+            if not character.isascii():
+                fits = fits[:0]
+                break
+            fits = fits[blob[base[fits] + place] == ord(character)]
+        hits, left = np.zeros(len(self._values), np.bool_), np.zeros(len(self._values), np.bool_)
+        hits[first + fits] = True
+        beyond = self._beyond_ascii
+        beyond = beyond[(beyond >= first) & (beyond < last)]
+        hits[beyond], left[beyond] = False, True
+        return hits, left

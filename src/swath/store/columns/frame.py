@@ -30,5 +30,7 @@ def temporal_rows(name: str, keys: NDArray[Any], view: View) -> NDArray[np.bool_
         return np.zeros(len(keys), np.bool_)
     marked = np.zeros(len(view.names.codes), np.bool_)
     marked[where[where < len(marked)]] = True
+    if marked[1:].all():  # keys begin with 1
+        return np.ones(len(keys), np.bool_)
     found: NDArray[np.bool_] = marked[keys]
     return found

@@ -16,17 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from swath.errors import CatalogDamaged
 from swath.limits import LIMITS
 from swath.store.base import Change, Ledger, Operation
-from swath.store.columns.container import Container, write_container
+from swath.store.columns.build import merge_segments, write_segment
+from swath.store.columns.container import Container, ContainerWriter
 from swath.store.columns.names import CollectionNames
-from swath.store.columns.segment import FORMAT, Segment, write_segment
+from swath.store.columns.segment import FORMAT, Segment
 from swath.store.columns.state import State, read_declaration
 from swath.store.columns.tail import Tail
 
@@ -35,7 +36,10 @@ __all__ = ["FOLD_ROWS", "Manifest", "fold", "open_state", "read_manifest", "veri
 log = logging.getLogger("swath.store")
 
 FOLD_ROWS = 5_000  # fewer versions than these stay in the tails
-_LARGEST = 250_000  # versions of a segment that is built in one go: bounds the memory that this takes
+_LARGEST = 2_000_000  # versions of a segment
+_PIECE = 50_000  # versions that are read from the ledger in one go: bounds the memory that this takes
+_ROUND = 1_000_000  # versions that are folded before the manifest tells of them
+_DEAD_PART = 4  # a segment of which one row in so many is dead for good is written anew
 _FANOUT = 4  # so many neighbours of a size become one
 _GRACE_SECONDS = 60.0  # a reader may hold a manifest whose files it has not opened yet
 _READ_ROWS = 5_000
@@ -43,18 +47,24 @@ _READ_ROWS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Segments as (file name, low, high), and the file of what else was folded."""
+    """Segments as (file name, low, high), and the file of what else was folded.
+
+    What ended by the revision `horizon` may be missing from them.
+    """
 
     generation: int
     segments: tuple[tuple[str, int, int], ...] = ()
     beside: str = ""
+    horizon: int = 0
 
     @property
     def folded(self) -> int:
         return self.segments[-1][2] if self.segments else 0
 
     def pack(self) -> bytes:
-        return msgspec.msgpack.encode({"format": FORMAT, "segments": self.segments, "beside": self.beside})
+        return msgspec.msgpack.encode(
+            {"format": FORMAT, "segments": self.segments, "beside": self.beside, "horizon": self.horizon}
+        )
 
 
 def read_manifest(ledger: Ledger) -> Manifest:
@@ -69,7 +79,8 @@ def read_manifest(ledger: Ledger) -> Manifest:
         return Manifest(generation)
     if read.get("format") != FORMAT:
         return Manifest(generation)
-    return Manifest(generation, tuple((name, low, high) for name, low, high in read["segments"]), read["beside"])
+    segments = tuple((name, low, high) for name, low, high in read["segments"])
+    return Manifest(generation, segments, read["beside"], read.get("horizon", 0))
 
 
 def open_state(ledger: Ledger, folder: Path, before: State) -> State:
@@ -97,7 +108,9 @@ def _open(ledger: Ledger, folder: Path, manifest: Manifest, known: dict[str, Seg
         if name in known:
             segment.adopt(known[name])
         segments.append(segment)
-    state = State(segments=tuple(segments), generation=manifest.generation, revision=manifest.folded)
+    state = State(
+        segments=tuple(segments), generation=manifest.generation, revision=manifest.folded, horizon=manifest.horizon
+    )
     if manifest.beside:
         file = Container(folder / manifest.beside)
         about = file.about
@@ -141,18 +154,20 @@ def fold(
             return False
         _sweep(ledger, folder)
         manifest = _usable(ledger, folder, verify=verify)
-        head = ledger.head()
+        head = min(ledger.head(), manifest.folded + _ROUND)
         whole = manifest.beside and all(name for name, _, _ in manifest.segments)
         if head - manifest.folded < max(least, 1) and (whole or not manifest.segments):
             return False
-        ranges = _ranges(manifest, head, largest)
-        kept = {(low, high): name for name, low, high in manifest.segments if name}
         beside = _Beside(ledger, folder, manifest, head)
+        kept = {(low, high): name for name, low, high in manifest.segments if name and not beside.mostly_dead(name)}
+        due = head - manifest.folded >= max(least, 1) or len(kept) < len(manifest.segments)
         segments = []
-        for low, high in ranges:
-            name = kept.get((low, high)) or _build(ledger, folder, beside, low, high)
+        for low, high in _ranges(manifest, head if due else manifest.folded, largest):
+            parts = [(name, a, b) for name, a, b in manifest.segments if name and low <= a and b <= high]
+            name = kept.get((low, high)) or _build(ledger, folder, beside, parts, low, high)
             segments.append((name, low, high))
-        made = Manifest(manifest.generation, tuple(segments), beside.write(folder, segments, ledger.epoch))
+        name = beside.write(segments, ledger.epoch)
+        made = Manifest(manifest.generation, tuple(segments), name, max(manifest.horizon, beside.horizon))
         if not ledger.publish(made.pack(), manifest.generation):
             return False
         for name in {manifest.beside, *(name for name, _, _ in manifest.segments)} - {name for name, _, _ in segments}:
@@ -174,7 +189,7 @@ def verify_files(ledger: Ledger, folder: Path) -> list[str]:
 
 def _fault(path: Path, ledger: Ledger, *, verify: bool) -> str | None:
     try:
-        file = Container(path)
+        file = Segment(path).file if path.name.endswith(".seg") else Container(path)
         if verify:
             file.verify()
     except FileNotFoundError:
@@ -189,13 +204,14 @@ def _usable(ledger: Ledger, folder: Path, *, verify: bool) -> Manifest:
     manifest = read_manifest(ledger)
 
     def usable(name: str) -> str:
-        fault = _fault(folder / name, ledger, verify=verify) if name else None
+        # The file beside is small, and what it says is carried on from one to the next: every byte of it is read.
+        fault = _fault(folder / name, ledger, verify=verify or name.endswith(".state")) if name else None
         if fault:
             log.warning("%s; building it anew", fault)
         return "" if fault else name
 
     segments = tuple((usable(name), low, high) for name, low, high in manifest.segments)
-    return Manifest(manifest.generation, segments, usable(manifest.beside))
+    return Manifest(manifest.generation, segments, usable(manifest.beside), manifest.horizon)
 
 
 def _ranges(manifest: Manifest, head: int, largest: int) -> list[tuple[int, int]]:
@@ -222,30 +238,61 @@ def _ranges(manifest: Manifest, head: int, largest: int) -> list[tuple[int, int]
     return ranges
 
 
-def _build(ledger: Ledger, folder: Path, beside: _Beside, low: int, high: int) -> str:
-    """One segment out of the ledger. Versions that ended before any cursor that is still alive are left out."""
+def _build(
+    ledger: Ledger, folder: Path, beside: _Beside, parts: list[tuple[str, int, int]], low: int, high: int
+) -> str:
+    """One segment of a range, out of the segments that lie in it and, for the rest, out of the ledger."""
+    name = f"{low:x}-{high:x}-{secrets.token_hex(4)}.seg"
+    span, pieces, sources = (low, high), [], []
+    position = low
+    for part, begin, end in [*parts, ("", high, high)]:
+        while position < begin:
+            piece = (position, min(begin, position + _PIECE))
+            if piece == span:
+                write_segment(folder / name, _read(ledger, *piece, beside.horizon), beside.names, span, ledger.epoch)
+                return name
+            pieces.append(folder / f"{piece[0]:x}-{piece[1]:x}-{secrets.token_hex(4)}.piece")
+            write_segment(pieces[-1], _read(ledger, *piece, beside.horizon), beside.names, piece, ledger.epoch)
+            sources.append(Segment(pieces[-1]))
+            position = piece[1]
+        if part:
+            segment = Segment(folder / part)
+            try:
+                segment.file.verify()  # else damage would be copied, and be sealed with right checksums
+            except CatalogDamaged as error:
+                log.warning("%s; reading its versions from the ledger", error)
+                return _build(ledger, folder, beside, [each for each in parts if each[0] != part], low, high)
+            sources.append(segment)
+            position = end
+    merge_segments(folder / name, sources, beside.living, beside.names, span, ledger.epoch)
+    for path in pieces:
+        path.unlink()
+    return name
+
+
+def _read(ledger: Ledger, low: int, high: int, horizon: int) -> Tail:
+    """A range of versions. Documents of those that ended by the horizon are left out."""
     tail = Tail()
     chunk: list[Change] = []
-    ended_by = ledger.horizon(LIMITS.cursor_lifetime_seconds)
-    for change in ledger.changes(low, high, ended_by):
+    for change in ledger.changes(low, high, horizon):
         if change.version.operation in (Operation.PUT_ITEM, Operation.DELETE_ITEM):
             chunk.append(change)
             if len(chunk) >= _READ_ROWS:
                 tail.append(chunk)
                 chunk = []
     tail.append(chunk)
-    name = f"{low:x}-{high:x}-{secrets.token_hex(4)}.seg"
-    write_segment(folder / name, tail, beside.names, (low, high), ledger.epoch)
-    return name
+    return tail
 
 
 class _Beside:
     """What is folded beside items: carried on from the manifest before, with what came since."""
 
     def __init__(self, ledger: Ledger, folder: Path, manifest: Manifest, head: int) -> None:
+        self.folder = folder
         self.names: dict[int, str] = {}
         self.died: list[tuple[int, int]] = []
         self.declared: list[tuple[int, int, bytes | None]] = []
+        self.horizon = ledger.horizon(LIMITS.cursor_lifetime_seconds)
         replaced, by = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         if manifest.beside:
             file = Container(folder / manifest.beside)
@@ -268,18 +315,36 @@ class _Beside:
         by.append(np.array([each[1] for each in found], np.int64))
         self.replaced, self.by = np.concatenate(replaced), np.concatenate(by)
 
-    def write(self, folder: Path, segments: list[tuple[str, int, int]], epoch: bytes) -> str:
+    def living(self, segment: Segment) -> NDArray[np.bool_]:
+        """Rows that a cursor may still ask for."""
+        gone = [key for key, seq in self.died if seq <= self.horizon]
+        alive: NDArray[np.bool_] = ~np.isin(segment.key_of_row, gone)
+        over = self.replaced[self.by <= self.horizon]
+        over = over[(over > segment.low) & (over <= segment.high)]
+        if len(over):
+            alive &= ~np.isin(segment.seq, over)
+        return alive
+
+    def mostly_dead(self, name: str) -> bool:
+        """Whether a segment is worth being written anew without its dead rows."""
+        segment = Segment(self.folder / name)
+        dead = segment.rows - int(np.count_nonzero(self.living(segment)))
+        return dead > FOLD_ROWS and dead * _DEAD_PART > segment.rows
+
+    def write(self, segments: list[tuple[str, int, int]], epoch: bytes) -> str:
         """Ends of rows that no segment holds any more are dropped."""
         there = np.zeros(len(self.replaced), np.bool_)
         for name, low, high in segments:
             within = (self.replaced > low) & (self.replaced <= high)
             if within.any():
-                there |= within & np.isin(self.replaced, Segment(folder / name).seq)
+                there |= within & np.isin(self.replaced, Segment(self.folder / name).seq)
         name = f"{segments[-1][2]:x}-{secrets.token_hex(4)}.state"
-        about: dict[str, Any] = {
-            "epoch": epoch, "names": list(self.names.items()), "died": self.died, "declared": self.declared,
-        }  # fmt: skip
-        write_container(folder / name, {"replaced": self.replaced[there], "by": self.by[there]}, about)
+        with ContainerWriter(self.folder / name) as out:
+            out.about |= {
+                "epoch": epoch, "names": list(self.names.items()), "died": self.died, "declared": self.declared,
+            }  # fmt: skip
+            out.add("replaced", self.replaced[there])
+            out.add("by", self.by[there])
         return name
 
 

@@ -6,24 +6,19 @@ numbers, instants, strings; items without a value come last in both directions; 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swath.cql2.bind import resolve_alias
-from swath.cql2.frame import Column
-from swath.search import SortKey
+from swath.search import NEWEST_FIRST, SortKey
+from swath.store.columns.ranking import BOOLEAN, INSTANT, NULL, NUMBER, STRING, Ranking
 from swath.store.columns.source import Source, View
 
 __all__ = ["Order", "comes_before"]
-
-_MOST_KEPT = 16
-_IDENTITY = "identity"  # of the orders that are kept, the one that breaks ties
-_BOOLEAN, _NUMBER, _INSTANT, _STRING, _NULL = 1, 2, 3, 4, 9
 
 
 @dataclass(slots=True)
@@ -38,24 +33,22 @@ class _Key:
     def signed(self, descending: bool, backward: bool) -> tuple[NDArray[Any], ...]:
         """Arrays whose ascending order is the wanted one. Nulls are last, whatever the direction of the key."""
         sign = -1 if descending else 1
-        kind = np.where(self.kind == _NULL, _NULL, sign * self.kind)
+        kind = np.where(self.kind == NULL, NULL, sign * self.kind)
         arrays = (kind, sign * self.value, sign * self.rest)
         return tuple(-array for array in arrays) if backward else arrays
 
     def place(self, element: Any, descending: bool, backward: bool) -> tuple[float, ...]:
         """Where an element of a cursor's key stands among the same arrays."""
         if element is None:
-            kind, value, rest = _NULL, 0.0, 0
+            kind, value, rest = NULL, 0.0, 0
         else:
             kind, raw = element
-            if kind == _STRING:
-                value, rest = float(bisect_left(self.sorted_strings, raw)), 0
-                if value >= len(self.sorted_strings) or self.sorted_strings[int(value)] != raw:
-                    value -= 0.5
+            if kind == STRING:
+                value, rest = _rank_of(self.sorted_strings, raw), 0
             else:
                 value, rest = _split(raw)
         sign = -1 if descending else 1
-        numbers = (kind if kind == _NULL else sign * kind, sign * value, sign * rest)
+        numbers = (kind if kind == NULL else sign * kind, sign * value, sign * rest)
         return tuple(-number for number in numbers) if backward else numbers
 
 
@@ -67,16 +60,13 @@ def _split(number: float) -> tuple[float, int]:
 class Order:
     """The order of one search over one source."""
 
-    def __init__(self, source: Source, view: View, sort: Sequence[SortKey], *, backward: bool, rows: int) -> None:
-        """`rows`: how many of the source's rows the view knows the collections of."""
+    def __init__(self, source: Source, view: View, sort: Sequence[SortKey], *, backward: bool) -> None:
         self._source, self._view, self._sort, self._backward = source, view, tuple(sort), backward
-        self._whole = source.frame(0, rows, view)
-        self._columns: dict[str, Column] = {}
 
     def first(
         self, rows: NDArray[np.int64], limit: int, after: tuple[Any, ...] | None
     ) -> tuple[NDArray[np.int64], bool]:
-        """The first `limit` of the rows behind `after`, in order, and whether there are more."""
+        """The first `limit` of the (ascending) rows behind `after`, in order, and whether there are more."""
         keys = [self._key(sort, rows) for sort in self._sort]
         arrays = [
             array
@@ -88,93 +78,76 @@ class Order:
             rows, arrays = rows[kept], [array[kept] for array in arrays]
         if len(rows) > 4 * limit + 64:
             rows, arrays = _shrink(rows, arrays, limit + 1)
-        order = np.lexsort(arrays[::-1])
-        chosen = self._break_ties(rows[order], [array[order] for array in arrays], limit + 1)
+        ties = [-each if self._backward else each for each, _ in self._identities(rows)]
+        chosen = rows[np.lexsort((*ties[::-1], *arrays[::-1]))]
         return chosen[:limit], len(chosen) > limit
 
-    def key_of(self, row: int) -> tuple[Any, ...]:
-        """The cursor key of a row: (kind, value) or None per sort key, then collection and id."""
-        one = np.array([row], np.int64)
-        parts: list[Any] = []
-        for sort in self._sort:
-            key = self._key(sort, one)
-            kind = int(key.kind[0])
-            if kind == _NULL:
-                parts.append(None)
-            elif kind == _STRING:
-                parts.append((kind, key.sorted_strings[int(key.value[0])]))
-            elif kind == _NUMBER and not (float(key.value[0]).is_integer() and abs(key.value[0]) < 2.0**63):
-                # Of integers, only those at the very top of int64 round up to 2**63.
-                whole = int(key.value[0]) + int(key.rest[0])
-                parts.append((kind, whole if key.rest[0] else float(key.value[0])))
-            else:
-                parts.append((kind, int(key.value[0]) + int(key.rest[0])))
-        return (*parts, *self.identity(row))
-
-    def first_of_many(
-        self, rows: NDArray[np.int64], limit: int, after: tuple[Any, ...] | None, kept: dict[Any, NDArray[np.int32]]
+    def walked(
+        self,
+        ranking: Ranking,
+        after: tuple[Any, ...] | None,
+        limit: int,
+        kept: Callable[[NDArray[np.int64]], NDArray[np.int64]],
     ) -> tuple[NDArray[np.int64], bool]:
-        """The same as `first` for one sort key, by walking all rows in its order until enough of them are chosen.
-
-        `kept` holds the orders that were made before: making one takes a sort of the whole source.
-        """
-        (sort,) = self._sort
-        name = resolve_alias(sort.name, self._view.exists)
-        known = (name, sort.descending, self._view.temporal(name).tobytes())
-        if known not in kept and len(kept) > _MOST_KEPT:
-            kept.clear()
-        ranked = kept.get(known)
-        if ranked is None:
-            if _IDENTITY not in kept:
-                kept[_IDENTITY] = self._identities()
-            ranked = kept[known] = self._ranked(sort, kept[_IDENTITY])
-        chosen = np.zeros(self._source.rows, np.bool_)
-        chosen[rows] = True
-        first, last = 0, len(ranked)
+        """The same by walking a ranking of the first key; `kept` tells which of some rows are selected."""
+        sort = self._sort[0]
+        single = len(self._sort) == 1
+        place = None
         if after is not None:
-            place = self._place(ranked, after)
-            first, last = (0, place) if self._backward else (place, last)
+            element = None if after[0] is None else tuple(after[0])
+            place = (element, (after[1], after[2]) if single else None)
         parts: list[NDArray[np.int64]] = []
-        total, size = 0, 4 * limit + 64
-        while total <= limit and first < last:
-            part = ranked[max(first, last - size) : last][::-1] if self._backward else ranked[first : first + size]
-            first, last = (first, last - len(part)) if self._backward else (first + len(part), last)
-            found = part[chosen[part]].astype(np.int64)
+        total = 0
+        edge: Any = ()
+        for chunk in ranking.walk(
+            descending=sort.descending, backward=self._backward, after=place, identity=self.identity,
+            chunk=4 * limit + 64,
+        ):  # fmt: skip
+            found = kept(chunk)
             parts.append(found)
             total += len(found)
-            size *= 4
-        behind = np.concatenate(parts) if parts else np.empty(0, np.int64)
-        return behind[:limit], len(behind) > limit
+            if total <= limit:
+                continue
+            if single:
+                break
+            # The other keys decide among all that are equal in this one, and the place lies somewhere in them.
+            if edge == ():
+                behind = self.first(np.sort(np.concatenate(parts)), limit, after)
+                if not behind[1]:
+                    continue
+                edge = self.keys_of(behind[0][-1:])[0][0]
+            if self.keys_of(chunk[-1:])[0][0] != edge:
+                break
+        rows = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        if single:
+            return rows[:limit], len(rows) > limit
+        return self.first(np.sort(rows), limit, after)
 
-    def _identities(self) -> NDArray[np.int32]:
-        """The place of each row by collection and id."""
-        names, ids = self._whole.column("collection").strings, self._whole.column("id").strings
-        assert names is not None
-        assert ids is not None
-        order = np.lexsort((ids.dictionary.ranks(ids.codes), names.dictionary.ranks(names.codes)))
-        places = np.empty(len(order), np.int32)
-        places[order] = np.arange(len(order), dtype=np.int32)
-        return places
-
-    def _ranked(self, sort: SortKey, identities: NDArray[np.int32]) -> NDArray[np.int32]:
-        """All rows in the order of a key, forward."""
-        every = np.arange(self._source.rows, dtype=np.int64)
-        arrays = self._key(sort, every).signed(sort.descending, False)
-        telling = [array for array in arrays if (array != array[0]).any()]
-        return np.lexsort((identities, *telling[::-1])).astype(np.int32)
-
-    def _place(self, ranked: NDArray[np.int32], after: tuple[Any, ...]) -> int:
-        """Of the rows in order, the first that does not come before a place, nor at it; backward, one more than the
-        last before it."""
-        low, high = 0, len(ranked)
-        while low < high:
-            middle = (low + high) // 2
-            before = comes_before(self.key_of(int(ranked[middle])), after, self._sort, backward=False)
-            if before < 0 or (before == 0 and not self._backward):
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def keys_of(self, rows: NDArray[np.int64]) -> list[tuple[Any, ...]]:
+        """The cursor key of each row: (kind, value) or None per sort key, then collection and id."""
+        if self._sort == NEWEST_FIRST:
+            known, when = self._source.when_known(), self._source.when()
+            return [((INSTANT, int(when[row])) if known[row] else None, *self.identity(row)) for row in rows.tolist()]
+        ascending, inverse = np.unique(rows, return_inverse=True)
+        columns: list[list[Any]] = []
+        for sort in self._sort:
+            key = self._key(sort, ascending)
+            parts: list[Any] = []
+            for kind, value, rest in zip(key.kind.tolist(), key.value.tolist(), key.rest.tolist(), strict=True):
+                if kind == NULL:
+                    parts.append(None)
+                elif kind == STRING:
+                    parts.append((kind, key.sorted_strings[int(value)]))
+                elif kind == NUMBER and not (value.is_integer() and abs(value) < 2.0**63):
+                    # Of integers, only those at the very top of int64 round up to 2**63.
+                    parts.append((kind, int(value) + rest if rest else value))
+                else:
+                    parts.append((kind, int(value) + rest))
+            columns.append(parts)
+        return [
+            (*(parts[place] for parts in columns), *self.identity(row))
+            for place, row in zip(inverse.tolist(), rows.tolist(), strict=True)
+        ]
 
     def seqs(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         return self._source.seqs()[rows]
@@ -188,8 +161,8 @@ class Order:
         placed = int(np.count_nonzero(source.when_known()))
         low, high = placed, source.rows
         if element is not None:
-            newest_first = -source.when()[:placed]
-            low, high = (int(np.searchsorted(newest_first, -element[1], side)) for side in ("left", "right"))
+            newest_first = _Newest(source.when(), placed)
+            low, high = (search(newest_first, -element[1]) for search in (bisect_left, bisect_right))
         place, behind = tuple(identity), not self._backward
         while low < high:  # among rows of the same time
             middle = (low + high) // 2
@@ -204,35 +177,41 @@ class Order:
         """Collection and id: what breaks every tie, in code point order."""
         return self._view.names.by_key[int(self._source.keys()[row])], self._source.item_id(row)
 
+    def _identities(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.float64], Sequence[str]]]:
+        """The same for many rows: ranks of collections and ids, with the strings that they are the ranks of."""
+        frame = self._source.frame(rows, self._view)
+        found = []
+        for name in ("collection", "id"):
+            strings = frame.column(name).strings
+            assert strings is not None
+            found.append(strings.dictionary.ranked(strings.codes))
+        return found
+
     def _key(self, sort: SortKey, rows: NDArray[np.int64]) -> _Key:
         size = len(rows)
         if sort.name == "datetime":
             known = self._source.when_known()[rows]
             when = np.where(known, self._source.when()[rows], 0)
             value = when.astype(np.float64)
-            kind = np.where(known, _INSTANT, _NULL).astype(np.int8)
+            kind = np.where(known, INSTANT, NULL).astype(np.int8)
             return _Key(kind, value, when - value.astype(np.int64))
-        key = _Key(np.full(size, _NULL, np.int8), np.zeros(size), np.zeros(size, np.int64))
-        if sort.name not in self._columns:
-            self._columns[sort.name] = self._whole.column(sort.name)
-        column = self._columns[sort.name]
+        key = _Key(np.full(size, NULL, np.int8), np.zeros(size), np.zeros(size, np.int64))
+        column = self._source.frame(rows, self._view).column(sort.name)
         if column.booleans is not None:
-            at, found = _pick(column.booleans.rows, rows)
-            key.kind[at], key.value[at] = _BOOLEAN, column.booleans.values[found]
+            at = column.booleans.rows
+            key.kind[at], key.value[at] = BOOLEAN, column.booleans.values
         if column.floats is not None:
-            at, found = _pick(column.floats.rows, rows)
-            key.kind[at], key.value[at] = _NUMBER, column.floats.values[found] + 0.0  # -0 becomes 0
+            at = column.floats.rows
+            key.kind[at], key.value[at] = NUMBER, column.floats.values + 0.0  # -0 becomes 0
         if column.integers is not None:
-            at, found = _pick(column.integers.rows, rows)
-            _exact(key, at, column.integers.values[found], _NUMBER)
+            _exact(key, column.integers.rows, column.integers.values, NUMBER)
         if column.strings is not None:
             strings = column.strings
-            at, found = _pick(strings.rows, rows)
-            codes, temporal = strings.codes[found], strings.temporal[found]
-            key.sorted_strings = strings.dictionary.in_order()
-            key.kind[at], key.value[at] = _STRING, strings.dictionary.ranks(codes)
+            at, temporal = strings.rows, strings.temporal
+            key.value[at], key.sorted_strings = strings.dictionary.ranked(strings.codes)
+            key.kind[at] = STRING
             _, first, _ = strings.dictionary.spans()
-            _exact(key, at[temporal], first[codes[temporal]], _INSTANT)
+            _exact(key, at[temporal], first[strings.codes[temporal]], INSTANT)
         return key
 
     def _behind(
@@ -248,31 +227,25 @@ class Order:
         for array, number in zip(arrays, place, strict=True):
             behind |= tied & (array > number)
             tied &= array == number
-        limit = (collection, item_id)
-        for position in np.flatnonzero(tied):
-            identity = self.identity(int(rows[position]))
-            behind[position] = identity < limit if self._backward else identity > limit
+        places = np.flatnonzero(tied)
+        (names, known), (ids, held) = self._identities(rows[places])
+        sign = -1 if self._backward else 1
+        collections, items = sign * (names - _rank_of(known, collection)), sign * (ids - _rank_of(held, item_id))
+        behind[places] = (collections > 0) | ((collections == 0) & (items > 0))
         return behind
 
-    def _break_ties(self, rows: NDArray[np.int64], arrays: list[NDArray[Any]], limit: int) -> NDArray[np.int64]:
-        """Rows that are equal in every key, by collection and id; only as far as `limit` reaches."""
-        if not len(rows):
-            return rows
-        changes = np.zeros(len(rows), np.bool_)
-        changes[0] = True
-        for array in arrays:
-            changes[1:] |= array[1:] != array[:-1]
-        starts = np.flatnonzero(changes)
-        chosen: list[int] = []
-        for group, start in enumerate(starts):
-            if len(chosen) >= limit:
-                break
-            stop = starts[group + 1] if group + 1 < len(starts) else len(rows)
-            tied = [int(row) for row in rows[start:stop]]
-            if len(tied) > 1:
-                tied.sort(key=self.identity, reverse=self._backward)
-            chosen.extend(tied)
-        return np.array(chosen[:limit], np.int64)
+
+class _Newest(Sequence[int]):
+    """Instants in the default order, negated: ascending."""
+
+    def __init__(self, when: NDArray[np.int64], placed: int) -> None:
+        self._when, self._placed = when, placed
+
+    def __len__(self) -> int:
+        return self._placed
+
+    def __getitem__(self, index: Any) -> Any:
+        return -int(self._when[index])
 
 
 def _shrink(
@@ -292,12 +265,10 @@ def _shrink(
     return rows, arrays
 
 
-def _pick(held: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of `rows` a lane holds, and where in the lane."""
-    place = np.searchsorted(held, rows)
-    place[place == len(held)] = 0
-    at = np.flatnonzero(held[place] == rows) if len(held) else np.empty(0, np.int64)
-    return at, place[at]
+def _rank_of(values: Sequence[str], wanted: str) -> float:
+    """The rank of a string; between two ranks where it is not among them."""
+    place = bisect_left(values, wanted)
+    return place if place < len(values) and values[place] == wanted else place - 0.5
 
 
 def _exact(key: _Key, at: NDArray[np.int64], values: NDArray[np.int64], kind: int) -> None:

@@ -1,199 +1,109 @@
-"""Segments: immutable columns in a mapped file, for a range of the ledger's versions.
-
-Rows lie in the default order: newest first, then by collection and id; those without a time come last.
-A lane that every row has is dense; the others list their rows. Strings lie in code point order, so that
-codes compare as they do.
-"""
+"""Segments: immutable columns in a mapped file, for a range of the ledger's versions. `build` tells what lies in it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from swath.cql2.ast import (
-    Comparison,
-    Equal,
-    Greater,
-    GreaterEqual,
-    In,
-    Less,
-    LessEqual,
-    NotEqual,
-    Number,
-    Predicate,
-    Property,
-    Text,
-)
 from swath.cql2.bind import resolve_alias
-from swath.cql2.folding import nfc
 from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Frame, Lane, Strings
-from swath.cql2.queryables import CORE
+from swath.errors import CatalogDamaged
 from swath.stac.time import DAY
-from swath.store.columns.container import Container, write_container
-from swath.store.columns.dictionary import SortedStrings, pack_strings
+from swath.store.columns.cells import cell_ranges
+from swath.store.columns.container import Container
+from swath.store.columns.dictionary import SortedStrings, cut
+from swath.store.columns.elements import elements
 from swath.store.columns.frame import own_columns, temporal_rows
 from swath.store.columns.plan import TimeBounds
+from swath.store.columns.rows import RowSet, count_of, held_by
 from swath.store.columns.source import ALIVE, View
-from swath.store.columns.strings import StringTable
-from swath.store.columns.tail import ColumnData, Tail, elements
 
-__all__ = ["FORMAT", "Segment", "write_segment"]
+__all__ = ["FORMAT", "SIDES", "MappedColumn", "Segment"]
 
-FORMAT = 1
-_SIDES = ("west", "south", "east", "north")
-
-
-def write_segment(path: Path, tail: Tail, names: dict[int, str], span: tuple[int, int], epoch: bytes) -> int:
-    """Write the rows of a tail, which holds the versions `span[0]` < seq <= `span[1]`. Returns how many there are."""
-    order, arrays = _rows(tail, names)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    columns: dict[str, list[str]] = {}
-    for number, (name, data) in enumerate(sorted(tail.columns.items())):
-        found = _lanes(f"c{number}", data, place)
-        if found:
-            columns[name] = [f"c{number}"]
-            arrays |= found
-    known, when = arrays["known"], arrays["when"]
-    reach = [np.where(known, when - arrays["start"], 0), np.where(known, arrays["end"] - when, 0)]
-    about = {
-        "format": FORMAT,
-        "epoch": epoch,
-        "low": span[0],
-        "high": span[1],
-        "rows": len(order),
-        "placed": int(known.sum()),
-        "reach": [int(each.max(initial=0)) for each in reach],
-        "columns": {name: prefix[0] for name, prefix in columns.items()},
-    }
-    write_container(path, arrays, about)
-    return len(order)
+FORMAT = 2
+SIDES = ("west", "south", "east", "north")
+_LANES = ("booleans", "integers", "floats", "strings", "arrays")
 
 
-def _rows(tail: Tail, names: dict[int, str]) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-    """The order of the rows, and what each has beside its properties."""
-    keys, moment, known = tail.keys(), tail.when(), tail.when_known()
-    rank_of = {name: rank for rank, name in enumerate(sorted(set(names.values())))}  # one that came back ranks alike
-    ranked = {key: rank_of[name] for key, name in names.items()}
-    collections = np.array([ranked[int(key)] for key in keys], np.int64) if len(keys) else np.empty(0, np.int64)
-    ids = tail.ids.ranks(tail.id_codes.view())
-    order = np.lexsort((ids, collections, np.where(known, -moment, 0), ~known))
-    seq = tail.seqs()[order]
-    shapes = tail.shapes.view()[order]
-    packed = [each if each is not None else b"" for each in shapely.to_wkb(shapes, flavor="iso")]
-    offsets = np.zeros(len(packed) + 1, np.int64)
-    np.cumsum([len(each) for each in packed], out=offsets[1:])
-    arrays: dict[str, NDArray[Any]] = {
-        "seq": seq,
-        "by_seq": np.argsort(seq).astype(np.int32),
-        "keys": keys[order].astype(np.int32),
-        "when": moment[order],
-        "known": known[order],
-        "start": tail.start.view()[order],
-        "end": tail.end.view()[order],
-        "placed": tail.placed.view()[order],
-        "shapes": np.frombuffer(b"".join(packed), np.uint8),
-        "shape_offsets": offsets,
-    }
-    arrays |= {side: tail.boxes[number].view()[order] for number, side in enumerate(_SIDES)}
-    arrays |= _dictionary("id", tail.ids, tail.id_codes.view()[order])
-    return order, arrays
+class _Listed(Sequence[tuple[Any, ...]]):
+    """Distinct arrays, decoded when they are asked for."""
+
+    def __init__(self, offsets: NDArray[np.int64], blob: NDArray[np.uint8]) -> None:
+        self._offsets, self._blob = offsets, blob
+        self._bytes = memoryview(blob)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Any, ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Any, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[Any, ...] | list[tuple[Any, ...]]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return elements(msgspec.json.decode(self._bytes[self._offsets[index] : self._offsets[index + 1]]))
+
+    def encoded(self) -> list[bytes]:
+        return cut(self._offsets, self._blob)
 
 
-def _dictionary(prefix: str, table: StringTable, codes: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
-    """The strings that are used, in order, with the codes of the rows; and which of them are instants."""
-    used = np.unique(codes)
-    values = [table.values[code] for code in used]
-    by_value = sorted(range(len(values)), key=values.__getitem__)
-    rank = np.empty(len(values), np.int32)
-    rank[by_value] = np.arange(len(values), dtype=np.int32)
-    offsets, blob = pack_strings([values[i] for i in by_value])
-    arrays: dict[str, NDArray[Any]] = {
-        f"{prefix}.codes": rank[np.searchsorted(used, codes)],
-        f"{prefix}.offsets": offsets,
-        f"{prefix}.blob": blob,
-    }
-    instant, first, last = (each[used][by_value] for each in table.spans())
-    if instant.any():
-        arrays |= {f"{prefix}.instant": instant, f"{prefix}.first": first, f"{prefix}.last": last}
-    return arrays
+class MappedColumn:
+    """A column of a segment: lanes as (rows, values), where rows is None if every row has a value."""
 
-
-def _lanes(prefix: str, data: ColumnData, place: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {}
-    for lane, (rows, values) in data.lanes.items():
-        where = place[rows.view()]
-        order = np.argsort(where)
-        if len(where) < len(place):
-            arrays[f"{prefix}.{lane}.rows"] = where[order].astype(np.int32)
-        ordered = values.view()[order]
-        if lane == "strings":
-            arrays |= _dictionary(f"{prefix}.strings", data.strings, ordered)
-        elif lane == "arrays":
-            used, codes = np.unique(ordered, return_inverse=True)
-            listed = msgspec.json.encode([data.array_values[code] for code in used])
-            arrays[f"{prefix}.arrays.codes"] = codes.astype(np.int32)
-            arrays[f"{prefix}.arrays.values"] = np.frombuffer(listed, np.uint8)
-        else:
-            arrays[f"{prefix}.{lane}"] = ordered
-    if data.objects.size:
-        arrays[f"{prefix}.objects"] = np.sort(place[data.objects.view()]).astype(np.int32)
-    return arrays
-
-
-class _MappedColumn:
-    """A column of a segment; what has to be decoded is decoded once."""
-
-    def __init__(self, file: Container, prefix: str, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, file: Container, prefix: str, mode: str, rows: int) -> None:
+        self.file, self.prefix, self.rows = file, prefix, rows
+        self.by_instant = mode == "instant"  # how its strings are ordered
         self.lanes: dict[str, tuple[NDArray[np.int32] | None, NDArray[Any]]] = {}
-        for lane, values in (
-            ("booleans", f"{prefix}.booleans"), ("integers", f"{prefix}.integers"), ("floats", f"{prefix}.floats"),
-            ("strings", f"{prefix}.strings.codes"), ("arrays", f"{prefix}.arrays.codes"),
-        ):  # fmt: skip
-            if values in file:
-                listed = f"{prefix}.{lane}.rows"
-                self.lanes[lane] = (file.array(listed) if listed in file else None, file.array(values))
-        self.objects = file.array(f"{prefix}.objects") if f"{prefix}.objects" in file else None
-        self.dictionary = open_dictionary(file, f"{prefix}.strings") if "strings" in self.lanes else None
-        self._packed = file.array(f"{prefix}.arrays.values") if "arrays" in self.lanes else None
+        for lane in _LANES:
+            if f"{prefix}.{lane}" in file:
+                self.lanes[lane] = (self._array(f"{lane}.rows"), file.array(f"{prefix}.{lane}"))
+        self.dictionary = open_dictionary(file, prefix) if "strings" in self.lanes else None
+        found = self._array("objects")
+        self.objects: NDArray[np.int32] = found if found is not None else np.empty(0, np.int32)
+        self.order = self._array("order")
+        self.arrays: _Listed | None = None
+        if "arrays" in self.lanes:
+            self.arrays = _Listed(file.array(f"{prefix}.arrays.offsets"), file.array(f"{prefix}.arrays.blob"))
 
-    @cached_property
-    def arrays(self) -> list[tuple[Any, ...]]:
-        assert self._packed is not None
-        return [elements(each) for each in msgspec.json.decode(self._packed.tobytes())]
+    def _array(self, name: str) -> NDArray[Any] | None:
+        whole = f"{self.prefix}.{name}"
+        return self.file.array(whole) if whole in self.file else None
 
-    def slice(self, lane: str, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
-        """Rows (relative to `start`) and values within a range of rows; None when there are none."""
+    def slice(self, lane: str, rows: RowSet) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
+        """Places among the rows, and values, of those that have one; None when there are none."""
         if lane not in self.lanes:
             return None
-        rows, values = self.lanes[lane]
-        if rows is None:
-            return np.arange(stop - start, dtype=np.int64), values[start:stop]
-        first, last = _places(rows, start, stop)
-        if first == last:
-            return None
-        return rows[first:last].astype(np.int64) - start, values[first:last]
+        held, values = self.lanes[lane]
+        if held is None:
+            return np.arange(count_of(rows), dtype=np.int64), values[rows]
+        at, found = held_by(held, rows)
+        return (at, values[found]) if len(at) else None
+
+    def lacking(self) -> NDArray[np.bool_]:
+        """Which rows have no value that has an order."""
+        lacks = np.ones(self.rows, np.bool_)
+        for lane in _LANES[:-1]:
+            if lane in self.lanes:
+                rows = self.lanes[lane][0]
+                lacks[slice(None) if rows is None else rows] = False
+        return lacks
 
     @cached_property
-    def numbers(self) -> tuple[float, float] | None:
-        """The least and the greatest number, None where there is none."""
-        lanes = [self.lanes[lane][1] for lane in ("integers", "floats") if lane in self.lanes]
-        if not lanes:
+    def elements(self) -> tuple[Sequence[bytes], NDArray[np.int64], NDArray[np.int32]] | None:
+        """Keys of the elements of arrays, in order, and the rows that hold each; None where they are not kept."""
+        offsets = self._array("elements.offsets")
+        if offsets is None:
             return None
-        return min(each.min().item() for each in lanes), max(each.max().item() for each in lanes)
-
-
-def _places(rows: NDArray[np.int32], start: int, stop: int) -> tuple[int, int]:
-    # Of the same type: else all rows would be copied into the other one first.
-    first, last = np.searchsorted(rows, np.array((start, stop), np.int32))
-    return int(first), int(last)
+        keys = cut(offsets, self.file.array(f"{self.prefix}.elements.blob"))
+        return keys, self.file.array(f"{self.prefix}.elements.starts"), self.file.array(f"{self.prefix}.elements.rows")
 
 
 def _clipped(instant: int) -> int:
@@ -201,10 +111,13 @@ def _clipped(instant: int) -> int:
 
 
 def open_dictionary(file: Container, prefix: str) -> SortedStrings:
-    instants = None
+    instants = folded = None
     if f"{prefix}.instant" in file:
         instants = (file.array(f"{prefix}.instant"), file.array(f"{prefix}.first"), file.array(f"{prefix}.last"))
-    return SortedStrings(file.array(f"{prefix}.offsets"), file.array(f"{prefix}.blob"), instants)
+    if f"{prefix}.folded" in file:
+        folded = (file.array(f"{prefix}.folded"), open_dictionary(file, f"{prefix}.folded"))
+    beyond = file.array(f"{prefix}.beyond_ascii") if f"{prefix}.beyond_ascii" in file else np.empty(0, np.int32)
+    return SortedStrings(file.array(f"{prefix}.offsets"), file.array(f"{prefix}.blob"), instants, folded, beyond)
 
 
 class Segment:
@@ -215,32 +128,46 @@ class Segment:
     def __init__(self, path: Path) -> None:
         self.file = Container(path)
         about = self.file.about
+        if about.get("format") != FORMAT:
+            raise CatalogDamaged(f"{path}: it is of another version of Swath")
         self.low, self.high = int(about["low"]), int(about["high"])
         self._rows, self.placed = int(about["rows"]), int(about["placed"])
         self.reach: tuple[int, int] = tuple(about["reach"])  # how far extents go before and behind their instant
-        self.names: dict[str, str] = about["columns"]
+        self.names: dict[str, tuple[str, str]] = {name: tuple(each) for name, each in about["columns"].items()}
         self.seq, self.key_of_row = self.file.array("seq"), self.file.array("keys")
         self.moment, self.known = self.file.array("when"), self.file.array("known")
-        self.ids = open_dictionary(self.file, "id")
-        self.id_codes = self.file.array("id.codes")
+        self.identity = self.file.array("identity")
+        # The range of each collection, by its key, in the order of identities; levels of cells that are in use.
+        self.collections = {int(key): (int(first), int(last)) for key, first, last in about["collections"]}
+        self.levels: list[int] = about["levels"]
         self.died: NDArray[np.int64] | None = None
-        self._columns: dict[str, _MappedColumn] = {}
-        self.ranked: dict[Any, NDArray[np.int32]] = {}  # see `Order.first_of_many`
-        self.sides = tuple(self.file.array(side) for side in _SIDES)
+        self._columns: dict[str, MappedColumn] = {}
+        self.sides = tuple(self.file.array(side) for side in SIDES)
 
     @property
     def name(self) -> str:
         return self.file.path.name
 
-    def column(self, name: str) -> _MappedColumn | None:
-        prefix = self.names.get(name)
-        if prefix is None:
+    def column(self, name: str) -> MappedColumn | None:
+        known = self.names.get(name)
+        if known is None:
             return None
         found = self._columns.get(name)
         if found is None:
             # Two threads may both make it; all that ask must get the same, which others know by its identity.
-            found = self._columns.setdefault(name, _MappedColumn(self.file, prefix, self._rows))
+            found = self._columns.setdefault(name, MappedColumn(self.file, *known, self._rows))
         return found
+
+    @cached_property
+    def ids(self) -> MappedColumn:
+        found = self.column("id")
+        assert found is not None
+        return found
+
+    @cached_property
+    def sortable(self) -> frozenset[str]:
+        """Names of columns that have an order."""
+        return frozenset(name for name, (prefix, _) in self.names.items() if f"{prefix}.order" in self.file)
 
     def rows_within(self, bounds: TimeBounds) -> tuple[int, int]:
         """The range of rows that a filter with these bounds can select."""
@@ -262,37 +189,17 @@ class Segment:
             last = self.placed - int(np.searchsorted(oldest_first, _clipped(low), "left"))
         return first, max(first, last)
 
-    @cached_property
-    def collections(self) -> frozenset[int]:
-        """Keys of the collections that it holds items of."""
-        return frozenset(np.unique(self.key_of_row).tolist())
-
-    def may_hold(self, condition: Predicate, view: View) -> bool:
-        """False where no row can be TRUE for a condition: so plainly that nothing needs to be evaluated."""
-        match condition:
-            case In(Property("collection"), items):
-                wanted = {nfc(item.value) for item in items if isinstance(item, Text)}
-                return any(view.names.by_key[key] in wanted for key in self.collections)
-            case Equal(Property("collection"), Text(name)):
-                return any(view.names.by_key[key] == nfc(name) for key in self.collections)
-            case Comparison(Property(name), Number(number)) if name not in CORE:
-                column = self.column(resolve_alias(name, view.exists))
-                if column is None or column.numbers is None:
-                    return False
-                low, high = column.numbers
-                kind = type(condition)
-                if kind in (Less, LessEqual):
-                    return low <= number
-                if kind in (Greater, GreaterEqual):
-                    return high >= number
-                return kind is NotEqual or low <= number <= high
-            case Equal(Property(name), Text(text)) if name not in CORE:
-                name = resolve_alias(name, view.exists)
-                column = self.column(name)
-                if column is None or column.dictionary is None:
-                    return False
-                return bool(len(view.temporal(name))) or column.dictionary.code(nfc(text)) >= 0
-        return True
+    def in_cells(self, bounds: Sequence[float]) -> list[NDArray[np.int32]] | None:
+        """Runs of rows whose boxes may meet a region (west, south, east, north); None for a region too wide."""
+        cells, starts = self.file.array("cells"), self.file.array("cells.starts")
+        ranges = cell_ranges(bounds, self.levels)
+        if ranges is None:
+            return None
+        first = starts[np.searchsorted(cells, ranges[0], "left")]
+        last = starts[np.searchsorted(cells, ranges[1], "right")]
+        rows = self.file.array("cells.rows")
+        there = first < last
+        return [rows[a:b] for a, b in zip(first[there].tolist(), last[there].tolist(), strict=True)]
 
     def end(self, seq: int, by: int) -> bool:
         """Note that a version ended. False where it is not in this segment."""
@@ -308,7 +215,7 @@ class Segment:
     def end_many(self, seqs: NDArray[np.int64], by: NDArray[np.int64]) -> None:
         """The same for many versions, most of which may lie elsewhere."""
         within = (seqs > self.low) & (seqs <= self.high)
-        if not within.any():
+        if not within.any() or not self._rows:
             return
         seqs, by = seqs[within], by[within]
         by_seq = self.file.array("by_seq")
@@ -322,13 +229,17 @@ class Segment:
 
     def adopt(self, other: Segment) -> None:
         """Take over what another object of the same file has decoded."""
-        self._columns, self.ranked = other._columns, other.ranked
+        self._columns = other._columns
+
+    def packed_shapes(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Shapes as WKB; empty for a null geometry."""
+        offsets, blob = self.file.array("shape_offsets"), memoryview(self.file.array("shapes"))  # type: ignore[arg-type]
+        ends = zip(offsets[rows].tolist(), offsets[rows + 1].tolist(), strict=True)
+        return [bytes(blob[first:last]) for first, last in ends]
 
     def shapes(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
-        offsets, blob = self.file.array("shape_offsets"), memoryview(self.file.array("shapes"))  # type: ignore[arg-type]
         packed = np.empty(len(rows), np.object_)
-        for number, (first, last) in enumerate(zip(offsets[rows].tolist(), offsets[rows + 1].tolist(), strict=True)):
-            packed[number] = bytes(blob[first:last]) or None
+        packed[:] = [each or None for each in self.packed_shapes(rows)]
         found: NDArray[np.object_] = shapely.from_wkb(packed)
         return found
 
@@ -338,16 +249,16 @@ class Segment:
     def rows(self) -> int:
         return self._rows
 
-    def frame(self, start: int, stop: int, view: View) -> Frame:
-        return _SegmentFrame(self, start, stop, view)
+    def frame(self, rows: RowSet, view: View) -> Frame:
+        return _SegmentFrame(self, rows, view)
 
-    def visible(self, start: int, stop: int, revision: int) -> NDArray[np.bool_] | None:
+    def visible(self, rows: RowSet, revision: int) -> NDArray[np.bool_] | None:
         alive: NDArray[np.bool_] | None = None
         if self.high > revision:
-            alive = self.seq[start:stop] <= revision
+            alive = self.seq[rows] <= revision
         died = self.died
         if died is not None:
-            living = died[start:stop] > revision
+            living = died[rows] > revision
             alive = living if alive is None else alive & living
         return alive
 
@@ -364,50 +275,57 @@ class Segment:
         return self.known
 
     def item_id(self, row: int) -> str:
-        return str(self.ids.values[int(self.id_codes[row])])
+        codes, dictionary = self.ids.lanes["strings"][1], self.ids.dictionary
+        assert dictionary is not None
+        return str(dictionary.values[int(codes[row])])
 
 
 class _SegmentFrame:
-    """Rows `start` to `stop` of a segment, as the evaluator sees them."""
+    """Some rows of a segment, as the evaluator sees them."""
 
-    def __init__(self, segment: Segment, start: int, stop: int, view: View) -> None:
-        self._segment, self._start, self._stop, self._view = segment, start, stop, view
-        self._part = slice(start, stop)
-        self.size = stop - start
+    def __init__(self, segment: Segment, rows: RowSet, view: View) -> None:
+        self._segment, self._rows, self._view = segment, rows, view
+        self.size = count_of(rows)
 
     def column(self, name: str) -> Column:
-        segment, start, stop = self._segment, self._start, self._stop
+        segment, rows = self._segment, self._rows
         if name in ("id", "collection", "geometry"):
-            rows, plain = np.arange(self.size, dtype=np.int64), np.zeros(self.size, np.bool_)
-            ids = Strings(rows, segment.id_codes[self._part], segment.ids, plain)
-            return own_columns(name, segment.key_of_row[self._part], ids, self._view) or Column()
+            every, plain = np.arange(self.size, dtype=np.int64), np.zeros(self.size, np.bool_)
+            dictionary = segment.ids.dictionary
+            assert dictionary is not None
+            ids = Strings(every, segment.ids.lanes["strings"][1][rows], dictionary, plain)
+            return own_columns(name, segment.key_of_row[rows], ids, self._view) or Column()
         name = resolve_alias(name, self._view.exists)
         data = segment.column(name)
         if data is None:
             return Column()
-        lanes = {kind: data.slice(kind, start, stop) for kind in data.lanes}
+        lanes = {kind: data.slice(kind, rows) for kind in data.lanes}
         made: dict[str, Any] = {
             kind: Lane(*found) for kind in ("booleans", "integers", "floats") if (found := lanes.get(kind))
         }
         if (strings := lanes.get("strings")) is not None:
             assert data.dictionary is not None
-            keys = segment.key_of_row[self._part]
+            keys = segment.key_of_row[rows]
             keys = keys if len(strings[0]) == self.size else keys[strings[0]]
             made["strings"] = Strings(*strings, data.dictionary, temporal_rows(name, keys, self._view))
         if (arrays := lanes.get("arrays")) is not None:
+            assert data.arrays is not None
             made["arrays"] = Arrays(*arrays, data.arrays)
-        objects = NO_ROWS
-        if data.objects is not None:
-            first, last = _places(data.objects, start, stop)
-            objects = data.objects[first:last].astype(np.int64) - start
-        return Column(**made, objects=objects)
+        return Column(**made, objects=self._objects(data))
+
+    def _objects(self, data: MappedColumn) -> NDArray[np.int64]:
+        return held_by(data.objects, self._rows)[0] if len(data.objects) else NO_ROWS
 
     def extents(self) -> Extents:
-        file = self._segment.file
-        return Extents(file.array("start")[self._part], file.array("end")[self._part], self._segment.known[self._part])
+        segment, rows = self._segment, self._rows
+        return Extents(segment.file.array("start")[rows], segment.file.array("end")[rows], segment.known[rows])
 
     def footprints(self) -> Footprints:
-        segment, start = self._segment, self._start
-        west, south, east, north = (side[self._part] for side in segment.sides)
-        placed = segment.file.array("placed")[self._part]
-        return Footprints(west, south, east, north, placed, lambda rows: segment.shapes(rows + start))
+        segment, rows = self._segment, self._rows
+        west, south, east, north = (side[rows] for side in segment.sides)
+        placed = segment.file.array("placed")[rows]
+
+        def shapes(places: NDArray[np.int64]) -> NDArray[np.object_]:
+            return segment.shapes(places + rows.start if isinstance(rows, slice) else rows[places])
+
+        return Footprints(west, south, east, north, placed, shapes)

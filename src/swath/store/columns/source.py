@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from swath.cql2.frame import Frame
 from swath.store.columns.names import CollectionNames
+from swath.store.columns.rows import RowSet
 
 __all__ = ["ALIVE", "NO_COLLECTIONS", "Source", "View"]
 
@@ -33,13 +34,16 @@ class Source(Protocol):
     ordered: bool
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def rows(self) -> int: ...
 
-    def frame(self, start: int, stop: int, view: View) -> Frame:
-        """A range of rows, as the evaluator sees it."""
+    def frame(self, rows: RowSet, view: View) -> Frame:
+        """Some rows, as the evaluator sees them."""
 
-    def visible(self, start: int, stop: int, revision: int) -> NDArray[np.bool_] | None:
-        """Which rows of a range live at a revision; None for all of them."""
+    def visible(self, rows: RowSet, revision: int) -> NDArray[np.bool_] | None:
+        """Which of some rows live at a revision; None for all of them."""
 
     def seqs(self) -> NDArray[np.int64]: ...
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import msgspec
 import numpy as np
@@ -14,7 +13,7 @@ from swath.cql2.queryables import Declared, read_declared
 from swath.store.base import Change, Fact, Operation
 from swath.store.columns.names import CollectionNames
 from swath.store.columns.segment import Segment
-from swath.store.columns.source import ALIVE, Source, View
+from swath.store.columns.source import ALIVE, View
 from swath.store.columns.tail import Tail
 
 __all__ = ["State", "read_declaration"]
@@ -42,19 +41,30 @@ class State:
     kinds: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     declared: dict[int, tuple[tuple[int, Declared | None], ...]] = field(default_factory=dict)
     revision: int = 0
+    horizon: int = 0  # what ended by this revision may be missing
 
-    def sources(self) -> list[Source]:
-        """Segments, oldest versions first, and the tail."""
-        return [*self.segments, self.tail]
+    @property
+    def folded(self) -> int:
+        """The last version that lies in a segment."""
+        return self.segments[-1].high if self.segments else 0
 
     def view(self, revision: int) -> View:
         return View(self.names, self.temporal_at(revision), self.exists)
 
     def exists(self, name: str) -> bool:
+        if name == "id":  # the item's own, which segments hold among the others
+            return name in self.tail.columns
         return name in self.tail.columns or any(name in segment.names for segment in self.segments)
 
-    def property_names(self) -> list[str]:
-        return list({*self.tail.columns, *(name for segment in self.segments for name in segment.names)})
+    def sortable(self) -> set[str]:
+        """Names of properties with values that have an order."""
+        found = {name for name, data in self.tail.columns.items() if data.lanes.keys() - {"arrays"}}
+        return found.union(*(segment.sortable for segment in self.segments))
+
+    def told(self, revision: int) -> tuple[int, int]:
+        """What changes when a declaration is made, or a property gets a new kind of value."""
+        kinds = sum(fact.revision <= revision for facts in self.kinds.values() for fact in facts)
+        return sum(seq <= revision for history in self.declared.values() for seq, _ in history), kinds
 
     def gone_at(self, revision: int) -> list[int]:
         """Keys of collections that had ended by a revision."""
@@ -74,18 +84,22 @@ class State:
         kinds = self.kinds
         declared = self.declared_at(revision)
 
-        @cache
+        found: dict[str, NDArray[np.int64]] = {}
+
         def lookup(name: str) -> NDArray[np.int64]:
+            if name in found:
+                return found[name]
             known: dict[int, set[str]] = {}
             for fact in kinds.get(name, ()):
                 if fact.revision <= revision and fact.kind in _STRINGS:
                     known.setdefault(fact.collection, set()).add(fact.kind)
-            instants = {key for key, found in known.items() if found <= _TEMPORAL}
-            for key, each in declared.items():
-                said = each.instants_only(name)
+            instants = {key for key, each in known.items() if each <= _TEMPORAL}
+            for key, schema in declared.items():
+                said = schema.instants_only(name)
                 if said is not None:
                     (instants.add if said else instants.discard)(key)
-            return np.array(sorted(instants), np.int64)
+            found[name] = np.array(sorted(instants), np.int64)
+            return found[name]
 
         return lookup
 

@@ -83,15 +83,28 @@ class StringTable(Dictionary):
                 )
             return self._spans
 
-    def ranks(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = self._ranked()[0][codes]
-        return found
-
-    def in_order(self) -> Sequence[str]:
-        return self._ranked()[1]
+    def ranked(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.float64], Sequence[str]]:
+        ranks, values = self._ranked()
+        return ranks[codes], values
 
     def bounds(self, value: str) -> tuple[int, int] | None:  # noqa: ARG002 - they are numbered as they come
         return None
+
+    def matching(
+        self,
+        parts: Sequence[Sequence[str | None]],  # noqa: ARG002
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        return None
+
+    def lengths(self) -> NDArray[np.int64]:
+        return np.fromiter(map(len, self._values), np.int64)
+
+    def folded(self) -> tuple[NDArray[np.int32], Dictionary] | None:
+        return None
+
+    @property
+    def ascii(self) -> bool:
+        return False
 
     def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:  # noqa: ARG002
         return None

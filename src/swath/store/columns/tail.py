@@ -15,16 +15,17 @@ import shapely
 from numpy.typing import NDArray
 
 from swath.cql2.bind import resolve_alias
-from swath.cql2.folding import nfc
 from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Frame, Lane, Strings
 from swath.stac.document import leaves
 from swath.stac.time import parse_temporal
 from swath.store.base import Change
+from swath.store.columns.elements import elements
 from swath.store.columns.frame import own_columns, temporal_rows
+from swath.store.columns.rows import RowSet, count_of, held_by
 from swath.store.columns.source import ALIVE, View
 from swath.store.columns.strings import Growing, StringTable
 
-__all__ = ["ColumnData", "Tail", "elements"]
+__all__ = ["ColumnData", "Tail"]
 
 
 class ColumnData:
@@ -87,21 +88,13 @@ class ColumnData:
             at.extend(rows)
         self.staged.clear()
 
-    def slice(self, lane: str, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
-        """Rows (relative to `start`) and values of a lane within a range of rows; None when there are none."""
+    def slice(self, lane: str, rows: RowSet) -> tuple[NDArray[np.int64], NDArray[Any]] | None:
+        """Places among the rows, and values, of those that have one; None when there are none."""
         pair = self.lanes.get(lane)
         if pair is None:
             return None
-        rows = pair[0].view()
-        first, last = np.searchsorted(rows, (start, stop))
-        if first == last:
-            return None
-        return rows[first:last] - start, pair[1].view()[first:last]
-
-
-def elements(array: list[Any]) -> tuple[Any, ...]:
-    """An array as the evaluator compares it: nested arrays as tuples, objects as they are."""
-    return tuple(nfc(e) if isinstance(e, str) else elements(e) if isinstance(e, list) else e for e in array)
+        at, found = held_by(pair[0].view(), rows)
+        return (at, pair[1].view()[found]) if len(at) else None
 
 
 class _Body(msgspec.Struct):
@@ -115,6 +108,7 @@ class Tail:
     """Every item version that a search may still see and no segment holds, newest last."""
 
     ordered = False
+    name = "tail"
 
     def __init__(self) -> None:
         self.rows = 0
@@ -203,11 +197,11 @@ class Tail:
 
     # -- as a source --------------------------------------------------------------------------
 
-    def frame(self, start: int, stop: int, view: View) -> Frame:
-        return TailFrame(self, start, stop, view)
+    def frame(self, rows: RowSet, view: View) -> Frame:
+        return TailFrame(self, rows, view)
 
-    def visible(self, start: int, stop: int, revision: int) -> NDArray[np.bool_] | None:
-        seq, died = self.seq.view()[start:stop], self.died.view()[start:stop]
+    def visible(self, rows: RowSet, revision: int) -> NDArray[np.bool_] | None:
+        seq, died = self.seq.view()[rows], self.died.view()[rows]
         alive: NDArray[np.bool_] = (seq <= revision) & (died > revision)
         return alive
 
@@ -228,18 +222,17 @@ class Tail:
 
 
 class TailFrame:
-    """Rows `start` to `stop` of a tail."""
+    """Some rows of a tail."""
 
-    def __init__(self, tail: Tail, start: int, stop: int, view: View) -> None:
-        self._tail, self._start, self._stop, self._view = tail, start, stop, view
-        self._part = slice(start, stop)
-        self.size = stop - start
+    def __init__(self, tail: Tail, rows: RowSet, view: View) -> None:
+        self._tail, self._rows, self._view = tail, rows, view
+        self.size = count_of(rows)
 
     def column(self, name: str) -> Column:
-        tail, rows = self._tail, np.arange(self.size, dtype=np.int64)
+        tail, every = self._tail, np.arange(self.size, dtype=np.int64)
         plain = np.zeros(self.size, np.bool_)
-        ids = Strings(rows, tail.id_codes.view()[self._part], tail.ids, plain)
-        own = own_columns(name, tail.collection.view()[self._part], ids, self._view)
+        ids = Strings(every, tail.id_codes.view()[self._rows], tail.ids, plain)
+        own = own_columns(name, tail.collection.view()[self._rows], ids, self._view)
         if own is not None:
             return own
         name = resolve_alias(name, self._view.exists)
@@ -252,44 +245,33 @@ class TailFrame:
             floats=self._lane(data, "floats"),
             strings=self._strings(name, data),
             arrays=self._arrays(data),
-            objects=self._objects(data),
+            objects=held_by(data.objects.view(), self._rows)[0] if data.objects.size else NO_ROWS,
         )
 
     def _lane(self, data: ColumnData, kind: str) -> Lane | None:
-        found = data.slice(kind, self._start, self._stop)
+        found = data.slice(kind, self._rows)
         return Lane(*found) if found else None
 
     def _strings(self, name: str, data: ColumnData) -> Strings | None:
-        found = data.slice("strings", self._start, self._stop)
+        found = data.slice("strings", self._rows)
         if found is None:
             return None
-        rows, codes = found
-        keys = self._tail.collection.view()[self._part][rows]
-        return Strings(rows, codes, data.strings, temporal_rows(name, keys, self._view))
+        places, codes = found
+        keys = self._tail.collection.view()[self._rows][places]
+        return Strings(places, codes, data.strings, temporal_rows(name, keys, self._view))
 
     def _arrays(self, data: ColumnData) -> Arrays | None:
-        found = data.slice("arrays", self._start, self._stop)
+        found = data.slice("arrays", self._rows)
         return Arrays(*found, data.array_values) if found else None
 
-    def _objects(self, data: ColumnData) -> NDArray[np.int64]:
-        rows = data.objects.view()
-        if not len(rows):
-            return NO_ROWS
-        first, last = np.searchsorted(rows, (self._start, self._stop))
-        return rows[first:last] - self._start
-
     def extents(self) -> Extents:
-        tail = self._tail
-        return Extents(
-            tail.start.view()[self._part], tail.end.view()[self._part], tail.placed_in_time.view()[self._part]
-        )
+        tail, rows = self._tail, self._rows
+        return Extents(tail.start.view()[rows], tail.end.view()[rows], tail.placed_in_time.view()[rows])
 
     def footprints(self) -> Footprints:
-        tail = self._tail
-        west, south, east, north = (side.view()[self._part] for side in tail.boxes)
-        return Footprints(
-            west, south, east, north, tail.placed.view()[self._part], tail.shapes.view()[self._part].__getitem__
-        )
+        tail, rows = self._tail, self._rows
+        west, south, east, north = (side.view()[rows] for side in tail.boxes)
+        return Footprints(west, south, east, north, tail.placed.view()[rows], tail.shapes.view()[rows].__getitem__)
 
 
 def _span(value: Any) -> tuple[int, int] | None:

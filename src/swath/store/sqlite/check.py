@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from swath.errors import CatalogDamaged, SwathError
 from swath.stac.document import LinkSpans
 from swath.store.base import Operation
 from swath.store.sqlite import schema
-from swath.store.sqlite.codec import Codec
+from swath.store.sqlite.codec import Codec, digest_of
 from swath.store.sqlite.schema import one
 
 __all__ = ["MANIFEST_DAMAGED", "CheckReport", "check"]
@@ -164,7 +163,7 @@ def _check_bodies(connection: apsw.Connection, report: CheckReport, on_progress:
 
 
 def _fault(body: bytes, digest: bytes, links: bytes, shape: bytes | None) -> str | None:
-    if hashlib.blake2b(body, digest_size=16).digest() != digest:
+    if digest_of(body) != digest:
         return "its bytes are not those that were written"
     spans = LinkSpans.unpack(links)
     if spans.end > len(body) or (spans.start != spans.end and body[spans.start : spans.start + 1] != b"["):

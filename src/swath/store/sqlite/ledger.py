@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +28,56 @@ from swath.store.base import (
     Version,
 )
 from swath.store.sqlite import schema
-from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary
+from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary, digest_of
 from swath.store.sqlite.schema import one, rows
 from swath.store.sqlite.writer import Writer, dictionaries
 
 __all__ = ["SqliteLedger", "kind_of"]
 
 _ROWS_PER_READ = 2_000
+_KEPT_BYTES = 64_000_000
+_KEPT_PAGE = 100  # items of larger pages are not kept
 
 
 def kind_of(value: Any) -> str:
     """The kind of a JSON value, as facts and queryables name it."""
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer" if -(2**63) <= value < 2**63 else "number"
-    if isinstance(value, float):
+    kind = type(value)
+    if kind is float:
         return "number"
-    if isinstance(value, str):
+    if kind is bool:
+        return "boolean"
+    if kind is int:
+        return "integer" if -(2**63) <= value < 2**63 else "number"
+    if kind is str:
         if len(value) >= 10 and value[4] == "-" and value[7] == "-" and parse_temporal(value) is not None:
             return "date" if len(value) == 10 else "date-time"
         return "string"
-    return "array" if isinstance(value, list) else "object"
+    return "array" if kind is list else "object"
+
+
+class _Kept:
+    """Unpacked items by version, those that were asked for last. A version never changes."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[int, StoredItem] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, seqs: Sequence[int]) -> dict[int, StoredItem]:
+        with self._lock:
+            found = {seq: item for seq in seqs if (item := self._items.get(seq)) is not None}
+            for seq in found:
+                self._items.move_to_end(seq)
+        return found
+
+    def put(self, items: Iterable[StoredItem]) -> None:
+        with self._lock:
+            for item in items:
+                if item.seq not in self._items and len(item.body) < _KEPT_BYTES // 16:
+                    self._items[item.seq] = item
+                    self._bytes += 2 * len(item.body)  # it may be kept as it is served too
+            while self._bytes > _KEPT_BYTES:
+                self._bytes -= 2 * len(self._items.popitem(last=False)[1].body)
 
 
 class SqliteLedger:
@@ -66,7 +94,8 @@ class SqliteLedger:
         self._secret: bytes = values["secret"]
         self._codec = Codec(self._load_dictionary)
         # By collection id, the dictionary to pack with.
-        self._packing = {name: number for _, name, number, _ in dictionaries(self._reader())}
+        self.packing = {name: number for _, name, number, _ in dictionaries(self._reader())}
+        self._kept = _Kept()
         self._writer: Writer | None = None
 
     @staticmethod
@@ -191,6 +220,9 @@ class SqliteLedger:
         row = one(self._reader(), sql, (collection_id,))
         return self._collection(row) if row is not None else None
 
+    def has_collection(self, collection_id: str) -> bool:
+        return one(self._reader(), "SELECT 1 FROM live_collection WHERE id = ?", (collection_id,)) is not None
+
     def declaration(self, collection_id: str) -> bytes | None:
         sql = """
             SELECT b.dictionary, b.data FROM live_collection c JOIN declared d ON d.collection_key = c.key
@@ -203,27 +235,29 @@ class SqliteLedger:
         return CollectionRecord(key, collection_id, seq, self._codec.unpack(dictionary, data), links)
 
     def item(self, collection_id: str, item_id: str) -> StoredItem | None:
-        sql = """
-            SELECT b.seq, c.id, l.id, b.dictionary, b.data, b.links
-            FROM live_collection c JOIN live l ON l.collection_key = c.key JOIN body b ON b.seq = l.seq
-            WHERE c.id = ? AND l.id = ?"""
-        row = one(self._reader(), sql, (collection_id, item_id))
-        return self._item(row) if row is not None else None
+        sql = """SELECT l.seq FROM live_collection c JOIN live l ON l.collection_key = c.key
+                 WHERE c.id = ? AND l.id = ?"""
+        seq = one(self._reader(), sql, (collection_id, item_id))
+        return self.items((seq,))[0] if seq is not None else None
 
     def items(self, seqs: Sequence[int]) -> list[StoredItem]:
-        reader = self._reader()
-        sql = """
-            SELECT b.seq, i.id, v.id, b.dictionary, b.data, b.links
-            FROM version v JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key
-            WHERE v.seq = ?"""
-        found = []
-        with reader:
-            for seq in seqs:
-                row = one(reader, sql, (seq,))
-                if row is None:
-                    raise CatalogDamaged(f"version {seq} has lost its document; run: swath check")
-                found.append(self._item(row))
-        return found
+        known = self._kept.get(seqs)
+        missing = [seq for seq in seqs if seq not in known]
+        if missing:
+            reader = self._reader()
+            sql = """
+                SELECT b.seq, i.id, v.id, b.dictionary, b.data, b.links
+                FROM version v JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key
+                WHERE v.seq = ?"""
+            with reader:
+                for seq in missing:
+                    row = one(reader, sql, (seq,))
+                    if row is None:
+                        raise CatalogDamaged(f"version {seq} has lost its document; run: swath check")
+                    known[seq] = self._item(row)
+            if len(seqs) <= _KEPT_PAGE:
+                self._kept.put(known[seq] for seq in missing)
+        return [known[seq] for seq in seqs]
 
     def _item(self, row: tuple[Any, ...]) -> StoredItem:
         seq, collection_id, item_id, dictionary, data, links = row
@@ -239,7 +273,7 @@ class SqliteLedger:
 
     def prepare(self, document: ItemDocument | CollectionDocument | Declaration) -> PreparedWrite:
         body = document.body
-        digest = hashlib.blake2b(body, digest_size=16).digest()
+        digest = digest_of(body)
         if not isinstance(document, ItemDocument):
             packed = self._codec.pack(BUILT_IN, body)
             if isinstance(document, Declaration):
@@ -249,7 +283,7 @@ class SqliteLedger:
                 name, links = document.id, document.links.pack()
                 operation, made = Operation.PUT_COLLECTION, document.made
             return PreparedWrite(operation, name, name, len(body), BUILT_IN, packed, digest, links, made=made)
-        dictionary = self._packing.get(document.collection, BUILT_IN)
+        dictionary = self.packing.get(document.collection, BUILT_IN)
         facts = tuple({(name, kind_of(value)) for name, value in leaves(document.content["properties"])})
         packed = self._codec.pack(dictionary, body)
         return PreparedWrite(
@@ -268,7 +302,7 @@ class SqliteLedger:
     def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:
         writer = self._open_writer()
         outcomes = writer.write(writes, mode, actor)
-        self._packing = writer.packing
+        self.packing = writer.packing
         return outcomes
 
     def _open_writer(self) -> Writer:
