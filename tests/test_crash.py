@@ -50,10 +50,14 @@ def test_a_killed_load_keeps_every_line_that_it_named(tmp_path: Path) -> None:
     whole = time.monotonic() - started
     draw = random.Random(20)
     runs, killed, where = long(6, 200), 0, Counter[str]()
-    for number in range(runs):
+    number = 0
+    while killed < runs:  # one that was over before its time is tried again, with less of it
+        assert number < 5 * runs
+        number += 1
         folder = tmp_path / f"c{number}"
         last, running = kill_a_load(source, folder, draw.uniform(0.1, 1.0) * whole)
         killed += running
+        whole *= 1.0 if running else 0.8
         if not (folder / "catalog.db").exists():
             assert last == 0
             where["before the database"] += 1
@@ -66,11 +70,10 @@ def test_a_killed_load_keeps_every_line_that_it_named(tmp_path: Path) -> None:
         # In input order: what is there is a beginning of the input.
         assert ids == {f"{n:05d}" for n in range(len(ids))}
         # And the load can simply be run again.
-        if number == 0:
+        if number == 1:
             assert run_swath("load", folder, source).returncode == 0
             assert len(ids_in(folder)) == ITEMS
-    print(f"{runs} loads, {killed} killed while running; what was committed, in tenths of the input: {dict(where)}")
-    assert killed > runs // 3
+    print(f"{number} loads, {killed} killed while running; what was committed, in tenths of the input: {dict(where)}")
 
 
 def ids_in(folder: Path) -> set[str]:

@@ -6,13 +6,15 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
-from swath.errors import InvalidDocument, InvalidRequest
+from swath.catalog.preparing import Prepared, Preparing
+from swath.errors import InvalidRequest
 from swath.formats.reading import Document, Unreadable
-from swath.stac.document import CollectionDocument, ItemDocument, absolute_hrefs, read_collection, read_document
+from swath.stac.document import CollectionDocument, read_collection
 from swath.store.base import Ledger, Mode, Operation, Outcome, PreparedWrite
 
 __all__ = ["LoadReport", "Progress", "Refusal", "load"]
@@ -72,6 +74,7 @@ def load(
     collection: str | None = None,
     absolute: str | None = None,
     actor: str = "load",
+    folder: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_refusal: Callable[[Refusal], None] = lambda _: None,
 ) -> LoadReport:
@@ -79,11 +82,12 @@ def load(
 
     `collection` is taken for items that name none. An item of a collection that has no document yet gets a
     plain one; the real one takes its place when it comes. `absolute` is the address of the folder that the
-    documents come from: relative hrefs are resolved against it.
+    documents come from: relative hrefs are resolved against it. With the catalogue's `folder`, many documents are
+    read by several processes.
     """
     if absolute is not None and not urlsplit(absolute).scheme:
         raise InvalidRequest(f"--absolute {absolute!r} is not an address such as https://example.org/data/")
-    return _Loader(ledger, mode, collection, absolute, actor, on_progress, on_refusal).run(documents)
+    return _Loader(ledger, mode, Preparing(collection, absolute), actor, folder, on_progress, on_refusal).run(documents)
 
 
 class _Loader:
@@ -91,14 +95,14 @@ class _Loader:
         self,
         ledger: Ledger,
         mode: Mode,
-        collection: str | None,
-        absolute: str | None,
+        preparing: Preparing,
         actor: str,
+        folder: Path | None,
         on_progress: Callable[[Progress], None],
         on_refusal: Callable[[Refusal], None],
     ) -> None:
-        self.ledger, self.mode, self.collection, self.actor = ledger, mode, collection, actor
-        self.absolute = absolute
+        self.ledger, self.mode, self.preparing, self.actor = ledger, mode, preparing, actor
+        self.folder = folder
         self.on_progress, self.on_refusal = on_progress, on_refusal
         self.report = LoadReport()
         self.known = {record.id for record in ledger.collections()}
@@ -118,9 +122,9 @@ class _Loader:
         pending: list[_Pending] = []
         size = 0
         last: Document | Unreadable | None = None
-        for document in documents:
+        for document, made in self.preparing.many(documents, self.ledger, self.folder):
             last = document
-            for ready in self.prepared(document):
+            for ready in self.pending(document, made):
                 pending.append(ready)
                 size += len(ready.write.packed)
             if len(pending) >= self.batch_size or size >= _BATCH_BYTES:
@@ -129,27 +133,20 @@ class _Loader:
         if last is not None:
             self.commit(pending, last)
 
-    def prepared(self, document: Document | Unreadable) -> Iterator[_Pending]:
-        """Parse, validate and pack, all outside the lock."""
-        if isinstance(document, Unreadable):
-            self.refuse(Refusal(document.file, document.line, None, document.reason))
+    def pending(self, document: Document | Unreadable, made: Prepared) -> Iterator[_Pending]:
+        """What is to be written for a document: nothing where it is refused."""
+        write = made.write
+        if write is None:
+            self.refuse(Refusal(document.file, document.line, made.id, made.reason))
             return
-        try:
-            raw = document.raw
-            if self.absolute is not None:
-                raw = absolute_hrefs(raw, f"{self.absolute.rstrip('/')}/{document.folder}")
-            read = read_document(raw, self.collection or document.within)
-        except InvalidDocument as error:
-            self.refuse(Refusal(document.file, document.line, _id_of(document.raw), str(error)))
-            return
-        if isinstance(read, ItemDocument) and read.collection not in self.known:
-            self.known.add(read.collection)
-            yield _Pending(document.file, document.line, self.ledger.prepare(_plain_collection(read.collection)))
-        elif isinstance(read, CollectionDocument):
-            self.known.add(read.id)
-        for warning in read.warnings:
-            self.report.warnings.append(Refusal(document.file, document.line, read.id, warning))
-        yield _Pending(document.file, document.line, self.ledger.prepare(read))
+        if write.operation is Operation.PUT_ITEM and write.collection not in self.known:
+            self.known.add(write.collection)
+            yield _Pending(document.file, document.line, self.ledger.prepare(_plain_collection(write.collection)))
+        elif write.operation is Operation.PUT_COLLECTION:
+            self.known.add(write.id)
+        for warning in made.warnings:
+            self.report.warnings.append(Refusal(document.file, document.line, made.id, warning))
+        yield _Pending(document.file, document.line, write)
 
     def commit(self, pending: list[_Pending], last: Document | Unreadable) -> None:
         if pending:
@@ -194,18 +191,6 @@ class _Loader:
     def refuse(self, refusal: Refusal) -> None:
         self.report.refused.append(refusal)
         self.on_refusal(refusal)
-
-
-class _Id(msgspec.Struct):
-    id: object = None
-
-
-def _id_of(raw: bytes) -> str | None:
-    try:
-        found = msgspec.json.decode(raw, type=_Id).id
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-    return found if isinstance(found, str) else None
 
 
 def _plain_collection(collection_id: str) -> CollectionDocument:

@@ -1,51 +1,99 @@
-"""The process beside a server that folds what was written into segments. Ends when its standard input does."""
+"""The process beside a server or a loader that folds what was written into segments.
+
+It ends when its standard input does.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import select
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from swath.catalog import Catalog
+from swath.store.columns.manifest import FOLD_ROWS
 
 __all__ = ["beside", "main"]
 
 log = logging.getLogger("swath.store")
 
-_EVERY_SECONDS = 2.0
+_EVERY_SECONDS = 1.0
+_PATIENCE_SECONDS = 5.0
+_NICE = 5  # searches come first, but folding must keep up with writes
+
+
+class _Keeper:
+    """Keeps the process running, from a while on until it is no longer wanted."""
+
+    def __init__(self, folder: Path, after: float, least: int) -> None:
+        self.folder, self.after, self.least, self.over = folder.absolute(), after, least, threading.Event()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self) -> None:
+        wait = self.after
+        while not self.over.wait(wait):
+            wait = _EVERY_SECONDS
+            if self.process is not None and (code := self.process.poll()) is not None:
+                log.warning("the process that folds the index ended with %d; starting it again", code)
+                self.process, wait = None, _PATIENCE_SECONDS
+            elif self.process is None:
+                command = [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "swath.cli.folding",
+                    str(self.folder.absolute()),
+                    str(self.least),
+                ]
+                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def close(self, patience: float | None) -> None:
+        self.over.set()
+        self.thread.join()
+        if self.process is None:
+            return
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:  # killing it at any point is safe
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
-def beside(folder: Path) -> Iterator[None]:
-    """Run the process while something else runs. It dies with this one, since the pipe between them closes."""
+def beside(folder: Path, *, after: float = 0.0, least: int = FOLD_ROWS, finish: bool = False) -> Iterator[None]:
+    """Run the process while something else runs. It dies with this one, since the pipe between them closes.
+
+    It begins `after` so many seconds and folds when there are `least` versions; `finish` waits for the fold it is in.
+    """
     if not os.access(folder, os.W_OK):  # a catalogue on read-only media has no need of it
         yield
         return
-    process = subprocess.Popen([sys.executable, "-m", "swath.cli.folding", str(folder)], stdin=subprocess.PIPE)
+    keeper = _Keeper(folder, after, least)
     try:
         yield
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:  # killing it at any point is safe
-            process.kill()
-            process.wait()
+        keeper.close(None if finish and sys.exc_info()[0] is None else _PATIENCE_SECONDS)
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it goes when the process that began it goes
     with suppress(OSError):
-        os.nice(10)
+        os.nice(_NICE)
     catalog = Catalog.open(sys.argv[1])
     while not select.select([sys.stdin], [], [], _EVERY_SECONDS)[0]:
         try:
-            catalog.index.fold()
+            catalog.index.fold(int(sys.argv[2]))
         except Exception:  # a full disk, say: the ledger holds everything, and the next time may go better
             log.warning("folding failed", exc_info=True)
     catalog.close()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from swath.catalog import Catalog, loading
+from swath.cli.folding import beside
 from swath.errors import InvalidRequest
 from swath.formats.reading import read_source
 from swath.store.base import Mode
@@ -20,6 +21,7 @@ from swath.store.base import Mode
 __all__ = ["load_sources", "run_load"]
 
 _MOST_SHOWN = 50
+_TAIL_ROWS = 12_000  # that readers may have to read themselves meanwhile
 
 
 def run_load(
@@ -33,9 +35,11 @@ def run_load(
     catalog = Catalog.open(folder, create=True)
     try:
         started = time.monotonic()
-        report = load_sources(catalog, sources, mode, collection, absolute)
+        with beside(folder, after=1.0, least=_TAIL_ROWS, finish=True):  # readers then meet no long tail
+            report = load_sources(catalog, sources, mode, collection, absolute, folder)
         try:
-            catalog.index.fold()
+            while catalog.index.fold():
+                pass
         except OSError as error:  # what was loaded is safe
             print(f"the index could not be brought up to date: {error}", file=sys.stderr)
         seconds = time.monotonic() - started
@@ -49,7 +53,12 @@ def run_load(
 
 
 def load_sources(
-    catalog: Catalog, sources: Sequence[str], mode: Mode, collection: str | None, absolute: str | None = None
+    catalog: Catalog,
+    sources: Sequence[str],
+    mode: Mode,
+    collection: str | None,
+    absolute: str | None = None,
+    folder: Path | None = None,
 ) -> loading.LoadReport:
     """Load with a bar on a terminal, else with a line now and then that names the last committed line."""
     console = Console(stderr=True)
@@ -72,7 +81,7 @@ def load_sources(
     documents = chain.from_iterable(read_source(source) for source in sources)
     if not console.is_terminal:
         return loading.load(
-            catalog.ledger, documents, mode=mode, collection=collection, absolute=absolute,
+            catalog.ledger, documents, mode=mode, collection=collection, absolute=absolute, folder=folder,
             on_progress=_LinePrinter(), on_refusal=refused,
         )  # fmt: skip
     sizes = [Path(source).stat().st_size for source in sources if Path(source).is_file()]
@@ -91,6 +100,7 @@ def load_sources(
             mode=mode,
             collection=collection,
             absolute=absolute,
+            folder=folder,
             on_progress=progress,
             on_refusal=refused,
         )

@@ -113,7 +113,7 @@ def _is_head(file: str) -> bool:
 
 def _read_file(path: Path, within: str | None) -> Iterator[Document | Unreadable]:
     try:
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=1 << 20) as stream:
             if stream.read(4) == _PARQUET:
                 for number, raw in enumerate(parquet.read_items(path), 1):
                     yield Document(raw, str(path), number, within)
@@ -168,9 +168,11 @@ def _read_lines(
         number += 1
 
 
+_OTHERS = (b'"features"', b'"FeatureCollection"', b'"Catalog"', b'"collections"')
+
+
 def _classify(raw: bytes, name: str, number: int, within: str | None) -> Iterator[Document | Unreadable]:
-    start = raw[:400]
-    if b'"Feature"' in start and b'"features"' not in start and b"FeatureCollection" not in start:
+    if b'"Feature"' in raw and not any(word in raw for word in _OTHERS):
         yield Document(raw, name, number, within)  # an item: it is read once, by whoever stores it
         return
     try:

@@ -119,7 +119,8 @@ def decode_compact(raw: bytes, what: str) -> tuple[Any, bytes]:
         raise InvalidDocument(f"the {what} is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidDocument(f"the {what} is not JSON: {error}") from None
-    if _depth(compact) > LIMITS.json_depth:
+    brackets = compact.count(b"{") + compact.count(b"[")
+    if brackets > LIMITS.json_depth and _depth(compact) > LIMITS.json_depth:
         raise InvalidDocument(f"the {what} is nested deeper than {LIMITS.json_depth} levels")
     _refuse_duplicate_keys(compact, value)
     return value, compact
@@ -195,14 +196,36 @@ def _end_of_string(text: bytes, position: int) -> int:
         position = quote + 1
 
 
-def _link_spans(body: bytes, spans: dict[str, tuple[int, int]], links: list[Any], own: frozenset[str]) -> LinkSpans:
+_LINKS = b'"links":'
+
+
+def _links_of(body: bytes, content: dict[str, Any]) -> tuple[int, int, list[msgspec.Raw]]:
+    """Where the links of a minimised document begin and end, and each as it stands there."""
+    # Where the name stands once, it is the document's own. They end before the next member, whose name may stand within
+    # them too; but of an array no beginning is an array, so that what can be read is all of it.
+    if body.count(_LINKS) == 1 and "links" in content:
+        names = list(content)
+        place = names.index("links") + 1
+        start = body.index(_LINKS) + len(_LINKS)
+        following = b',"' + names[place].encode() + b'":' if place < len(names) else b""
+        end = body.find(following, start) if following else len(body) - 1
+        try:
+            return start, end, msgspec.json.decode(body[start:end], type=list[msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    spans = members(body)
     if "links" not in spans:
-        end = len(body) - 1
-        return LinkSpans(end, end)
+        return len(body) - 1, len(body) - 1, []
     start, end = spans["links"]
+    return start, end, msgspec.json.decode(body[start:end], type=list[msgspec.Raw])
+
+
+def _link_spans(body: bytes, content: dict[str, Any], links: list[Any], own: frozenset[str]) -> LinkSpans:
+    start, end, raws = _links_of(body, content)
+    if start == end:
+        return LinkSpans(end, end)
     foreign: list[tuple[int, int]] = []
     position = start + 1
-    raws = msgspec.json.decode(body[start:end], type=list[msgspec.Raw])
     for link, raw in zip(links, raws, strict=True):
         stop = position + len(bytes(raw))
         if link["rel"] not in own:
@@ -316,7 +339,7 @@ def _item(body: bytes, content: dict[str, Any], collection: str | None) -> ItemD
         id=item_id,
         collection=collection,
         body=body,
-        links=_link_spans(body, members(body), links, OWN_LINKS),
+        links=_link_spans(body, content, links, OWN_LINKS),
         shape=to_wkb(shape) if differs else None,
         content=content,
         warnings=(warning,) if warning else (),
@@ -376,7 +399,9 @@ def _check_time(properties: dict[str, Any]) -> None:
             "an item has a `datetime`, or a null one with both `start_datetime` and `end_datetime`",
             "/properties/datetime",
         )
-    first, last = parse_temporal(start or ""), parse_temporal(end or "")
+    if start is None or end is None:
+        return
+    first, last = parse_temporal(start), parse_temporal(end)
     if first and last and first[0] > last[1]:
         raise InvalidDocument("`start_datetime` is after `end_datetime`", "/properties/start_datetime")
 
@@ -387,9 +412,7 @@ def _collection(body: bytes, content: dict[str, Any]) -> CollectionDocument:
         if not isinstance(content.get(name, kind()), kind):
             raise InvalidDocument(f"{name} is an {'object' if kind is dict else 'array'}", f"/{name}")
     links = _checked_links(content)
-    return CollectionDocument(
-        collection_id, body, _link_spans(body, members(body), links, OWN_COLLECTION_LINKS), content
-    )
+    return CollectionDocument(collection_id, body, _link_spans(body, content, links, OWN_COLLECTION_LINKS), content)
 
 
 def leaves(properties: dict[str, Any]) -> Iterator[tuple[str, Any]]:

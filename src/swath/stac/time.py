@@ -6,6 +6,7 @@ calendar, years 0000 to 9999. Finer fractions are cut off, towards the past.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -85,6 +86,7 @@ def parse_instant(text: str) -> int:
     return instant
 
 
+@functools.lru_cache(4_096)
 def parse_temporal(text: str) -> tuple[int, int] | None:
     """First and last microsecond of a date (the whole day) or of a date-time; None when it is neither.
 
