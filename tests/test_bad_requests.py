@@ -422,6 +422,8 @@ COUNT = (
     asked("empty count", "count", "", "'' is neither exact nor none"),
     asked("count in capitals", "count", "EXACT"),
     post("count as a boolean", {"count": True}, "count: expected a string"),
+    asked("bogus explain", "explain", "maybe", "'maybe' is neither true nor false"),
+    post("explain as a string", {"explain": "true"}, "explain: expected true or false"),
     post("bogus count in a body", {"count": "all"}, "count: 'all' is neither exact nor none"),
 )
 

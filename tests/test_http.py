@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 import zstandard
 
-from tests.conftest import Answer, Server, make_item, run_swath
+import swath
+from tests.conftest import Answer, Server, make_item, run_swath, serving
 
 
 def hrefs(value: Any) -> list[str]:
@@ -264,3 +265,22 @@ def test_two_workers_share_cursors_and_see_writes(tmp_path: Path, serve: Callabl
     source.write_text(json.dumps(make_item("new")))
     run_swath("load", tmp_path / "c", source)
     assert {server.get("/search").json()["numberMatched"] for _ in range(12)} == {41}
+
+
+def test_an_answer_is_given_again_only_while_nothing_is_written(tmp_path: Path) -> None:
+    with swath.open(tmp_path / "c", create=True) as session:
+        session.write([make_item(f"{n:02d}", v=n) for n in range(20)])
+        with serving(tmp_path / "c") as server:
+            for target in ("/search?limit=3&filter=v%3E4", "/collections/c/items/07", "/search?limit=2&sortby=-v"):
+                first, again = server.get(target), server.get(target)
+                assert (again.status, again.body) == (first.status, first.body)
+                assert again.headers.get("etag") == first.headers.get("etag")
+                assert again.headers["content-type"] == first.headers["content-type"]
+            tag = server.get("/collections/c/items/07").headers["etag"]
+            session.write([make_item("07", v=700)])
+            assert server.get("/search?limit=2&sortby=-v").json()["features"][0]["id"] == "07"
+            assert server.get("/search?limit=3&filter=v%3E4").json()["numberMatched"] == 15
+            assert server.get("/collections/c/items/07").json()["properties"]["v"] == 700
+            assert server.get("/collections/c/items/07").headers["etag"] != tag
+            other = server.get("/search?limit=1", Host="data.example.org").json()["features"][0]["links"][0]["href"]
+            assert other.startswith("http://data.example.org/")

@@ -33,6 +33,7 @@ VALUES = {
     "filter-crs": "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
     "sortby": "-datetime",
     "fields": "id",
+    "explain": "true",
     "count": "none",
 }
 

@@ -33,8 +33,15 @@ class Settings(BaseSettings):
     writes: Literal["loopback", "on", "off"] = Field(
         "loopback", description="whether HTTP may write: only while listening on a loopback address, on, or off"
     )
+    explain: Literal["loopback", "on", "off"] = Field(
+        "loopback",
+        description="whether `explain` tells how a search is done: only while listening on loopback, on, or off",
+    )
     allowed_hosts: str = Field(
         "", description="names of this server under which writes are taken, beside its own, comma separated"
+    )
+    kept_answers_mb: int = Field(
+        32, ge=0, description="room for answers that are given again while nothing is written, in each process"
     )
     search_threads: int = Field(2, ge=1, le=64, description="searches that a process runs at once")
     search_queue: int = Field(64, ge=1, description="requests that may wait for a thread before 503 is answered")

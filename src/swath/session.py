@@ -7,6 +7,7 @@ for item in catalog.search(collections=["naip"], datetime="2022-01-01T00:00:00Z/
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from swath.errors import InvalidRequest, NotFound
 from swath.formats.reading import Document, Unreadable, read_source
 from swath.limits import LIMITS
 from swath.search import Search, StoredItem
+from swath.stac.time import parse_temporal
 from swath.store.base import Mode, Operation, Outcome, Removal
 
 __all__ = ["Results", "Session"]
@@ -56,6 +58,11 @@ class Results:
                 return
             search = replace(search, token=page.next)
 
+    def explained(self) -> dict[str, Any]:
+        """How the first page is found: what was counted, which way was taken, rows and milliseconds of each step."""
+        size = min(self._limit or LIMITS.page_default, LIMITS.page_max)
+        return self._catalog.search(replace(self._search, limit=size, count="none"), self._rule).explained()
+
     @property
     def matched(self) -> int:
         """How many items there are in all, whatever the limit."""
@@ -70,6 +77,7 @@ class Session:
     def __init__(self, catalog: str | Path, *, create: bool = False, rule: Rule = EVERYTHING) -> None:
         """CatalogUnusable when there is none in that folder and `create` is false."""
         self._catalog = Catalog.open(catalog, create=create)
+        self._folder = Path(catalog)
         self._rule = rule
 
     def __enter__(self) -> Session:
@@ -102,21 +110,33 @@ class Session:
         """
         if limit is not None and limit < 1:
             raise InvalidRequest(f"limit: {limit} is not 1 or more")
-        request = SearchRequest(
-            collections=collections,
-            ids=ids,
-            bbox=bbox,
-            intersects=intersects,
-            datetime=datetime,
-            query=query,
-            filter=filter,
-            sortby=parse_sort_text(sortby) if sortby else None,
-        )
+        request = _request(
+            {"collections": collections, "ids": ids, "bbox": bbox, "intersects": intersects, "datetime": datetime,
+             "query": query, "filter": filter, "sortby": sortby}
+        )  # fmt: skip
         return Results(self._catalog, build_search(request), limit, self._rule)
 
     def count(self, **parameters: Any) -> int:
         """How many items a search would find; takes the parameters of `search`."""
         return self.search(**parameters).matched
+
+    def histogram(self, name: str, edges: Sequence[float | str], **parameters: Any) -> list[int]:
+        """How many of the items that a search would find have a value in each range [edge, next edge).
+
+        The last range includes its end. `name` is that of a number, or `datetime` with instants as edges
+        (`"2020-01-01T00:00:00Z"`). Other parameters are those of `search`.
+        """
+        found = [_edge(name, edge) for edge in edges]
+        if len(found) < 2 or any(a >= b for a, b in itertools.pairwise(found)):
+            raise InvalidRequest("edges: give two or more, ascending")
+        return self._catalog.histogram(build_search(_request(parameters)).expression, name, found, self._rule)
+
+    def grid(self, degrees: float, **parameters: Any) -> list[tuple[float, float, int]]:
+        """West, south and count of each cell in which items that a search would find have the centre of their box."""
+        if not 0.1 <= degrees <= 180:
+            raise InvalidRequest(f"degrees: {degrees} is not between 0.1 and 180")
+        found = self._catalog.grid(build_search(_request(parameters)).expression, degrees, self._rule)
+        return [(column * degrees - 180, row * degrees - 90, count) for (column, row), count in sorted(found.items())]
 
     def get(self, collection: str, item: str) -> dict[str, Any]:
         """One item as it was written. NotFound when it is not there."""
@@ -167,7 +187,8 @@ class Session:
 
     def _folded(self, report: LoadReport) -> LoadReport:
         try:
-            self._catalog.index.fold()
+            while self._catalog.index.fold():
+                pass
         except Exception:  # what was written is safe; the next time may go better
             log.warning("folding failed", exc_info=True)
         return report
@@ -182,9 +203,27 @@ class Session:
     def load(self, *sources: str | Path, mode: Mode = "upsert", collection: str | None = None) -> LoadReport:
         """Store what files and folders hold; see `swath load`."""
         documents = (document for source in sources for document in read_source(str(source)))
-        return self._folded(load(self._catalog.ledger, documents, mode=mode, collection=collection, actor="python"))
+        return self._folded(
+            load(self._catalog.ledger, documents, mode=mode, collection=collection, actor="python", folder=self._folder)
+        )
 
     def export(self, target: str | Path, **parameters: Any) -> int:
         """Write the items that a search finds to an `.ndjson` or `.parquet` file; returns how many."""
         expression = build_search(SearchRequest(**parameters)).expression
         return export(self._catalog, Path(target), expression, self._rule)
+
+
+def _request(parameters: dict[str, Any]) -> SearchRequest:
+    sortby = parameters.pop("sortby", None)
+    return SearchRequest(**parameters, sortby=parse_sort_text(sortby) if sortby else None)
+
+
+def _edge(name: str, edge: float | str) -> float:
+    if name != "datetime":
+        if isinstance(edge, str):
+            raise InvalidRequest(f"edges: {edge[:40]!r} is no number")
+        return edge
+    span = parse_temporal(edge) if isinstance(edge, str) else None
+    if span is None:
+        raise InvalidRequest(f"edges: {str(edge)[:40]!r} is no instant, such as '2020-01-01T00:00:00Z'")
+    return span[0]

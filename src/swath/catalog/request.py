@@ -68,6 +68,7 @@ class SearchRequest:
     limit: int | None = None
     token: str | None = None
     count: Literal["budget", "exact", "none"] = "budget"
+    explain: bool = False
 
 
 def build_search(request: SearchRequest) -> Search:

@@ -135,6 +135,7 @@ def search(
     sortby: Words = None,
     limit: int = 10,
     count: Annotated[bool, Parameter(negative="")] = False,
+    explain: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
     """Search a catalogue folder or a STAC API.
@@ -161,11 +162,13 @@ def search(
         Most items to print; 0 prints all.
     count
         Print only how many there are.
+    explain
+        Print how the items are found: what was counted, which way was taken, rows and time of each step.
     """
     from swath.cli.searching import run_search
 
     words = {"bbox": bbox, "intersects": intersects, "datetime": datetime, "filter": filter, "sortby": sortby}
-    return run_search(source, collections, ids, words, limit, count_only=count, as_json=json)
+    return run_search(source, collections, ids, words, limit, count_only=count, as_json=json, explain=explain)
 
 
 @app.command

@@ -27,10 +27,13 @@ def run_search(
     *,
     count_only: bool,
     as_json: bool,
+    explain: bool = False,
 ) -> int:
     parameters = _parameters(collections, ids, words)
     if limit < 0:
         raise InvalidRequest(f"--limit {limit} is not 0 (all) or more")
+    if explain:
+        return _explain(source, parameters, limit, as_json)
     if source.startswith(("http://", "https://")):
         matched, found = _remote(source, parameters, limit, count_only)
     else:
@@ -45,6 +48,31 @@ def run_search(
     sys.stdout.flush()
     if not as_json:
         print(f"{shown} of {matched} items" if matched is not None else f"{shown} items", file=sys.stderr)
+    return 0
+
+
+def _explain(source: str, parameters: dict[str, Any], limit: int, as_json: bool) -> int:
+    """Print how a page is found instead of its items."""
+    if source.startswith(("http://", "https://")):
+        body = {**_body(parameters), "limit": limit or 10, "count": "none", "explain": True}
+        told = _post(urljoin(source.rstrip("/") + "/", "search"), body).get("explain")
+        if told is None:
+            raise NotFound(f"{source} does not tell how it searches")
+    else:
+        from swath.session import Session
+
+        with Session(source) as session:
+            told = session.search(**parameters, limit=limit or None).explained()
+    if as_json:
+        print(json.dumps(told))
+        return 0
+    for step in told["steps"]:
+        times = ", ".join(f"{name} {value:g} ms" for name, value in step["ms"].items() if value)
+        print(f"{step['where']}: {step['rows']:,} rows, {step['rows in the time asked for']:,} in the time asked for")
+        for counted in step["counted"]:
+            print(f"    {counted['rows']:,} by {counted['by']}")
+        print(f"    {step['way']}: {step['rows examined']:,} examined, {step['rows selected']:,} selected ({times})")
+    print(f"index {told['ms']['index']:g} ms, documents {told['ms']['documents']:g} ms")
     return 0
 
 
@@ -93,9 +121,8 @@ def _local(
     return results.matched, iter(()) if count_only else iter(results)
 
 
-def _remote(
-    source: str, parameters: dict[str, Any], limit: int, count_only: bool
-) -> tuple[int | None, Iterator[dict[str, Any]]]:
+def _body(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The members of a POST to /search."""
     body = dict(parameters)
     if isinstance(body.get("filter"), str):
         body["filter-lang"] = "cql2-text"
@@ -104,6 +131,13 @@ def _remote(
         body["sortby"] = [
             {"field": name.lstrip("+-"), "direction": "desc" if name.startswith("-") else "asc"} for name in names
         ]
+    return body
+
+
+def _remote(
+    source: str, parameters: dict[str, Any], limit: int, count_only: bool
+) -> tuple[int | None, Iterator[dict[str, Any]]]:
+    body = _body(parameters)
     page_size = 1 if count_only else min(limit or 1_000, 1_000)
     first = _post(urljoin(source.rstrip("/") + "/", "search"), {**body, "limit": page_size})
     matched = first.get("numberMatched", first.get("context", {}).get("matched"))

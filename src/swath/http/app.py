@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from swath.access import EVERYTHING
 from swath.catalog import Catalog
 from swath.config import Settings
 from swath.errors import (
+    DeadlineExceeded,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -34,8 +37,10 @@ from swath.errors import (
 )
 from swath.http.call import Call
 from swath.http.errors import problem
+from swath.http.fairness import FairPool
 from swath.http.guard import check_write
-from swath.http.links import Address, address_of
+from swath.http.kept import KeptAnswers
+from swath.http.links import ADDRESSING, Address, address_of, caller_of
 from swath.http.middleware import Compression, Cors
 from swath.http.openapi import document
 from swath.http.routes import ROUTES, Route
@@ -44,6 +49,10 @@ from swath.limits import LIMITS
 __all__ = ["create_app"]
 
 log = logging.getLogger("swath.http")
+
+_QUICK_SECONDS = 0.002
+_SMALL = 4_000  # bytes that are read at once, whatever they say
+_MOST_SLOW, _MOST_ADDRESSES = 10_000, 1_000
 
 
 def create_app(settings: Settings, catalog: str | Path | Catalog) -> ASGIApp:
@@ -57,14 +66,18 @@ class _Application:
         self.source = catalog
         self.catalog: Catalog | None = catalog if isinstance(catalog, Catalog) else None
         self.trusted = settings.proxy_networks()
-        self.executor: ThreadPoolExecutor | None = None
-        self.waiting = threading.BoundedSemaphore(settings.search_queue + settings.search_threads)
+        self.pool: FairPool | None = None
+        self.addresses: dict[tuple[Any, ...], Address] = {}
+        self.kept = KeptAnswers(settings.kept_answers_mb * 1_000_000)
+        self.slow: OrderedDict[bytes, None] = OrderedDict()  # requests that were too much for the event loop
 
     def asgi(self) -> ASGIApp:
         methods: dict[str, list[Route]] = {}
         for route in ROUTES:
             methods.setdefault(route.path, []).append(route)
-        routes = [self.starlette_route(path, group) for path, group in methods.items()]
+        # Those that are asked most are looked at first.
+        often = sorted(methods.items(), key=lambda each: all(route.lane != "quick" for route in each[1]))
+        routes = [self.starlette_route(path, group) for path, group in often]
         inner = Starlette(
             routes=routes,
             lifespan=self.lifespan,
@@ -78,13 +91,14 @@ class _Application:
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         opened = self.catalog is None
         if self.catalog is None:
-            self.catalog = Catalog.open(self.source)  # type: ignore[arg-type]
-        self.executor = ThreadPoolExecutor(self.settings.search_threads, "search")
-        self.executor.submit(self.catalog.index.refresh)
+            # A process of its own builds the index, not one that others wait for.
+            self.catalog = Catalog.open(self.source, builds=False)  # type: ignore[arg-type]
+        self.pool = FairPool(self.settings.search_threads, self.settings.search_queue)
+        self.pool.submit(self.catalog.index.refresh)
         try:
             yield
         finally:
-            self.executor.shutdown(wait=True, cancel_futures=True)
+            self.pool.close()
             if opened:
                 self.catalog.close()
 
@@ -106,7 +120,7 @@ class _Application:
         return StarletteRoute(path, endpoint, methods=allowed)
 
     async def handle(self, request: Request, route: Route) -> Response:
-        address = address_of(request.scope, self.settings, self.trusted)
+        address = self.address(request.scope)
         if route.writes:
             check_write(self.settings, address, request.headers)
         body = await self.body(request, route) if route.body else b""
@@ -121,14 +135,89 @@ class _Application:
             query=request.scope["query_string"],
             path={name: _unquote(value) for name, value in request.path_params.items()},
             body=body,
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
+            headers=request.headers,
             document=self.document,
+            seconds=_QUICK_SECONDS if route.lane == "quick" else LIMITS.deadline_seconds,
+            quick=route.lane == "quick",
         )
         if route.lane == "loop":
             return route.handler(call)
         if route.lane == "side":
             return await asyncio.to_thread(route.handler, call)
-        return await self.in_search_thread(partial(route.handler, call))
+        assert self.pool is not None
+        if route.lane == "search":
+            return await self.in_thread(request, route, call, b"")
+        mark = _mark(call)
+        # Read before the answer is made, so that it is never taken for that of a later state.
+        state = call.catalog.index.state()
+        if state is None:  # what was committed since is read in a thread
+            return await self.in_thread(request, route, call, mark)
+        answer = self.kept.get((mark, call.rule), state) or self.quickly(route, call, mark)
+        if answer is None:
+            answer = await self.in_thread(request, route, call, mark)
+        self.kept.put((mark, call.rule), state, answer)
+        return answer
+
+    async def in_thread(self, request: Request, route: Route, call: Call, mark: bytes) -> Response:
+        """In a search thread, for as long as the caller is there and the time since the request came allows."""
+        assert self.pool is not None
+        call = replace(call, quick=False)
+        work = partial(self.timed, route, call, mark, time.monotonic() + LIMITS.deadline_seconds)
+        running = asyncio.ensure_future(self.pool.run(caller_of(request.scope, self.trusted), work))
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                call.abandoned.set()
+                running.cancel()
+                return Response(status_code=499)  # nobody reads it
+            return running.result()
+        finally:
+            gone.cancel()
+
+    def quickly(self, route: Route, call: Call, mark: bytes) -> Response | None:
+        """Answer in the event loop: a thread would take longer to begin than most searches take to end.
+
+        None for what takes longer than others can wait, and for what did so before.
+        """
+        if mark in self.slow or len(call.query) + len(call.body) > _SMALL:
+            return None
+        try:
+            return route.handler(call)
+        except DeadlineExceeded:
+            self.slow[mark] = None
+            if len(self.slow) > _MOST_SLOW:
+                self.slow.popitem(last=False)
+            return None
+
+    def timed(self, route: Route, call: Call, mark: bytes, until: float) -> Response:
+        """In a thread. What was slow for once, as it is when nothing has been read yet, is tried in the loop again."""
+        started = time.monotonic()
+        if started > until:
+            raise Unavailable("the server is busy; try again in a moment", 5)
+        call.catalog.index.refresh(until - started)
+        answer = route.handler(replace(call, seconds=until - time.monotonic()))
+        if time.monotonic() - started < _QUICK_SECONDS:
+            self.slow.pop(mark, None)
+        return answer
+
+    def address(self, scope: Scope) -> Address:
+        """Where the caller sees the API: told once for equal headers."""
+        client, server = scope.get("client") or ("",), tuple(scope.get("server") or ())
+        key = (
+            client[0],
+            server,
+            scope["scheme"],
+            scope["http_version"],
+            *(pair for pair in scope["headers"] if pair[0] in ADDRESSING),
+        )
+        found = self.addresses.get(key)
+        if found is None:
+            found = address_of(scope, self.settings, self.trusted)
+            if len(self.addresses) > _MOST_ADDRESSES:
+                self.addresses.clear()
+            self.addresses[key] = found
+        return found
 
     def document(self, address: Address) -> dict[str, Any]:
         return document(address, self.settings)
@@ -148,15 +237,6 @@ class _Application:
                 f"{route.path} reads application/json, not {media_type[:80] or 'a body without Content-Type'!r}"
             )
         return b"".join(chunks)
-
-    async def in_search_thread(self, work: Callable[[], Response]) -> Response:
-        if not self.waiting.acquire(blocking=False):
-            raise Unavailable("the server is busy; try again in a moment")
-        assert self.executor is not None
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.executor, work)
-        finally:
-            self.waiting.release()
 
     async def no_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -183,6 +263,18 @@ def _unquote(text: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise InvalidRequest("the path is not UTF-8, or its percent-encoding is not") from None
+
+
+def _mark(call: Call) -> bytes:
+    """Equal for requests that ask the same, and see the API at the same address."""
+    asked = repr((call.method, call.address.base, call.target, call.query, call.headers.get("if-none-match")))
+    return hashlib.blake2b(asked.encode() + call.body).digest()
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the caller is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Paths:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from swath.catalog.request import SearchRequest
 from swath.config import Settings
 from swath.errors import NotAllowed
 from swath.http.links import Address
 
-__all__ = ["check_write", "is_loopback", "takes_writes"]
+__all__ = ["check_explain", "check_write", "is_loopback", "takes_writes"]
 
 
 def is_loopback(host: str) -> bool:
@@ -29,6 +30,17 @@ def is_loopback(host: str) -> bool:
 
 def takes_writes(settings: Settings) -> bool:
     return settings.writes == "on" or (settings.writes == "loopback" and is_loopback(settings.host))
+
+
+def check_explain(settings: Settings, request: SearchRequest, address: Address) -> None:
+    """NotAllowed for a question about the inside of a server whose operator does not share it."""
+    allowed = settings.explain == "on" or (
+        settings.explain == "loopback"
+        and is_loopback(settings.host)
+        and is_loopback(urlsplit(address.base).hostname or "")  # and no proxy brings it in from elsewhere
+    )
+    if request.explain and not allowed:
+        raise NotAllowed("explain: this server does not tell how it works; SWATH_EXPLAIN=on allows it")
 
 
 def check_write(settings: Settings, address: Address, headers: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -13,13 +14,15 @@ import msgspec
 from swath.config import Settings
 from swath.errors import InvalidRequest
 
-__all__ = ["Address", "address_of", "json_links", "link", "segment"]
+__all__ = ["ADDRESSING", "Address", "address_of", "caller_of", "json_links", "link", "segment"]
 
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
 _FORWARDED = re.compile(r"""\s*([A-Za-z-]+)=(?:"([^"]*)"|([^\s"]*))\s*""")
 _FORWARDING = ("forwarded", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-prefix")
 _LONGEST_HEADER = 2_048
+# Headers that tell where the caller sees the API.
+ADDRESSING = frozenset(name.encode() for name in ("host", *_FORWARDING))
 
 GEOJSON = "application/geo+json"
 JSON = "application/json"
@@ -39,6 +42,7 @@ class Address:
         return f"{self.base}{path}" + (f"?{text}" if text else "")
 
 
+@functools.lru_cache(4_096)
 def segment(name: str) -> str:
     """An id as one segment of a path."""
     return quote(name, safe="!$'()*,:;=@~")
@@ -79,6 +83,19 @@ def address_of(scope: Mapping[str, Any], settings: Settings, trusted: tuple[IPv4
         raise InvalidRequest(f"the Host header {host[:80]!r} is not the name of a host")
     default_port = {"http": ":80", "https": ":443"}.get(scheme, "")
     return Address(f"{scheme}://{host.removesuffix(default_port) if default_port else host}{prefix}")
+
+
+def caller_of(scope: Mapping[str, Any], trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:
+    """Whose request it is, to share the server fairly: an address, from a trusted proxy the one that it names."""
+    client = scope.get("client")
+    if not _is_trusted(client, trusted):
+        return str(client[0]) if client else ""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    for part in headers.get("forwarded", "").rsplit(",", 1)[-1].split(";"):
+        match = _FORWARDED.fullmatch(part) if len(part) <= _LONGEST_HEADER else None
+        if match and match[1].lower() == "for":
+            return match[2] or match[3] or ""
+    return _last(headers, "x-forwarded-for", str(client[0]) if client else "")[:_LONGEST_HEADER]
 
 
 def _is_trusted(client: tuple[str, int] | None, trusted: tuple[IPv4Network | IPv6Network, ...]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import re
 import zlib
 
@@ -13,6 +15,7 @@ __all__ = ["Compression", "Cors"]
 _EXPOSED = b"Allow, Content-Language, ETag, Link, Location, Retry-After"
 _REQUESTED = b"Accept, Authorization, Content-Type, If-None-Match"
 _SMALLEST = 700
+_LARGE = 256_000
 _COMPRESSIBLE = re.compile(
     rb"application/(?:[a-z0-9.+-]*\+)?json|application/vnd\.oai|text/|application/javascript|image/svg"
 )
@@ -75,7 +78,7 @@ class Compression:
                 body, headers = message.get("body", b""), [*start["headers"], (b"vary", b"Accept-Encoding")]
                 whole = not message.get("more_body")  # a stream goes through as it comes
                 if encoding and whole and len(body) >= _SMALLEST and _may_pack(headers):
-                    body = _pack(body, encoding)
+                    body = await _packed(body, encoding)
                     headers = [_for_encoding(pair, encoding, len(body)) for pair in headers]
                     headers.append((b"content-encoding", encoding.encode()))
                 await send({**start, "headers": headers})
@@ -85,6 +88,7 @@ class Compression:
         await self.app(scope, receive, packed)
 
 
+@functools.lru_cache(512)
 def _choose(accepted: str) -> str | None:
     """The better of what the caller takes; None for the bytes as they are."""
     weights: dict[str, float] = {}
@@ -104,6 +108,11 @@ def _may_pack(headers: list[tuple[bytes, bytes]]) -> bool:
     if any(name == b"content-encoding" for name, _ in headers):
         return False
     return any(name == b"content-type" and _COMPRESSIBLE.match(value) for name, value in headers)
+
+
+async def _packed(body: bytes, encoding: str) -> bytes:
+    """Packed; large ones in a thread, since that takes time for which others would wait."""
+    return await asyncio.to_thread(_pack, body, encoding) if len(body) > _LARGE else _pack(body, encoding)
 
 
 def _pack(body: bytes, encoding: str) -> bytes:

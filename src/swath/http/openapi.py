@@ -51,6 +51,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "token": _query("token", "a place in the result, out of a `next` or `prev` link", _TEXT),
     "count": _query("count", "`none` saves the count, `exact` waits for it", {"type": "string",
                                                                                 "enum": ["exact", "none"]}),
+    "explain": _query("explain", "tell how the items were found; where the server allows it", {"type": "boolean"}),
 }  # fmt: skip
 
 _LINK = {
@@ -88,7 +89,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "object",
         "required": ["collections", "links", "numberMatched", "numberReturned"],
         "properties": {"collections": {"type": "array", "items": {"$ref": "#/components/schemas/collection"}},
-                       "links": _LINKS, "numberMatched": _COUNT, "numberReturned": _COUNT},
+                       "links": _LINKS, "numberMatched": _COUNT, "numberReturned": _COUNT,
+                       "explain": {"type": "object"}},
     },
     "item": {
         "type": "object",
@@ -100,7 +102,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "required": ["type", "features", "links", "numberReturned"],
         "properties": {"type": {"type": "string", "enum": ["FeatureCollection"]},
                        "features": {"type": "array", "items": {"$ref": "#/components/schemas/item"}},
-                       "links": _LINKS, "numberMatched": _COUNT, "numberReturned": _COUNT},
+                       "links": _LINKS, "numberMatched": _COUNT, "numberReturned": _COUNT,
+                       "explain": {"type": "object"}},
     },
     "names": {
         "type": "object",
@@ -154,6 +157,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             },
             "token": _TEXT,
             "count": {"type": "string", "enum": ["exact", "none"]},
+            "explain": {"type": "boolean"},
         },
     },
     "problem": {

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 SEARCH_PARAMETERS = (
     "collections", "ids", "bbox", "intersects", "datetime", "limit", "query", "filter", "filter-lang",
-    "filter-crs", "sortby", "fields", "token", "count",
+    "filter-crs", "sortby", "fields", "token", "count", "explain",
 )  # fmt: skip
 _LISTS = frozenset(("collections", "ids"))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -104,6 +104,7 @@ def search_from_query(query: Query) -> SearchRequest:
         fields=_fields_text(query.one("fields")),
         token=query.one("token") or None,
         count=_count(query.one("count")),
+        explain=_flag("explain", query.one("explain")),
     )
 
 
@@ -186,6 +187,7 @@ def search_from_body(raw: bytes) -> tuple[SearchRequest, dict[str, Any]]:
         fields=_fields_object(body["fields"]) if "fields" in body else Fields(),
         token=_member(body, "token", _string),
         count=_count(_member(body, "count", _string)),
+        explain=_member(body, "explain", _boolean) or False,
     )
     if isinstance(request.filter, str) and request.filter_lang is None:
         raise InvalidRequest("filter: a POST body takes CQL2 JSON; set filter-lang to cql2-text for text")
@@ -195,6 +197,18 @@ def search_from_body(raw: bytes) -> tuple[SearchRequest, dict[str, Any]]:
 def _member(body: dict[str, Any], name: str, read: Callable[[str, Any], T | None]) -> T | None:
     value = body.get(name)
     return None if value is None else read(name, value)
+
+
+def _flag(name: str, text: str | None) -> bool:
+    if text not in (None, "", "true", "false"):
+        raise InvalidRequest(f"{name}: {text[:40]!r} is neither true nor false")
+    return text == "true"
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{name}: expected true or false")
+    return value
 
 
 def _string(name: str, value: Any) -> str:

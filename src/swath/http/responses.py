@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from swath.catalog import CollectionView
+from swath.http.kept import Keepable
 from swath.http.links import GEOJSON, JSON, SCHEMA, Address, json_links, link, segment
-from swath.search import Fields, StoredItem
+from swath.search import Fields, Page, StoredItem
 from swath.stac.document import LinkSpans, splice_links
 from swath.stac.prune import prune
 
@@ -33,15 +33,20 @@ SORTABLES_REL = "http://www.opengis.net/def/rel/ogc/1.0/sortables"
 
 def item_bytes(item: StoredItem, address: Address) -> bytes:
     """An item with its own links replaced by this server's."""
-    root = address.base
-    collection = f"{root}/collections/{segment(item.collection)}"
+    made = item.served.get(address.base)
+    if made is not None:
+        return made
+    root, here = f'"href":"{address.base}', f"/collections/{segment(item.collection)}"
     own = (
-        f'{{"rel":"self","href":"{collection}/items/{segment(item.id)}","type":"{GEOJSON}"}},'
-        f'{{"rel":"parent","href":"{collection}","type":"{JSON}"}},'
-        f'{{"rel":"collection","href":"{collection}","type":"{JSON}"}},'
-        f'{{"rel":"root","href":"{root}/","type":"{JSON}"}}'
+        f'{{"rel":"self",{root}{here}/items/{segment(item.id)}","type":"{GEOJSON}"}},'
+        f'{{"rel":"parent",{root}{here}","type":"{JSON}"}},'
+        f'{{"rel":"collection",{root}{here}","type":"{JSON}"}},'
+        f'{{"rel":"root",{root}/","type":"{JSON}"}}'
     )
-    return splice_links(item.body, LinkSpans.unpack(item.links), own.encode())
+    made = splice_links(item.body, LinkSpans.unpack(item.links), own.encode())
+    item.served.clear()  # one address at a time: callers may name as many as they like
+    item.served[address.base] = made
+    return made
 
 
 def collection_bytes(view: CollectionView, address: Address) -> bytes:
@@ -64,9 +69,10 @@ def collection_bytes(view: CollectionView, address: Address) -> bytes:
 
 
 def feature_page(
-    items: Sequence[StoredItem], fields: Fields, links: Iterable[dict[str, Any]], matched: int | None, address: Address
+    page: Page, fields: Fields, links: Iterable[dict[str, Any]], address: Address, *, explain: bool
 ) -> bytes:
     """An ItemCollection. Items are joined as they are, and parsed only where `fields` asks for parts of them."""
+    items, matched = page.items, page.matched
     bodies: Iterable[bytes] = (item_bytes(item, address) for item in items)
     if fields.given:
         bodies = (prune(body, fields.include, fields.exclude) for body in bodies)
@@ -81,6 +87,7 @@ def feature_page(
             json_links(links),
             b"],",
             counts.encode(),
+            b',"explain":' + msgspec.json.encode(page.explained()) if explain else b"",
             b"}",
         )
     )
@@ -90,9 +97,12 @@ def json_answer(value: Any, media_type: str = JSON, status: int = 200) -> Respon
     return Response(msgspec.json.encode(value), status, media_type=media_type)
 
 
-def entity(body: bytes, media_type: str, tag: bytes, if_none_match: str | None) -> Response:
-    """A single document with its strong ETag, or 304 when the caller has it (RFC 9110, 13.1.2)."""
-    etag = f'"{tag.hex()}-{hashlib.blake2b(body, digest_size=8).hexdigest()}"'
+def entity(body: Callable[[], bytes], media_type: str, tag: bytes, shown: bytes, if_none_match: str | None) -> Response:
+    """A single document with its strong ETag, or 304 when the caller has it (RFC 9110, 13.1.2).
+
+    `tag` tells versions apart, and `shown` what the body depends on beside the version.
+    """
+    etag = f'"{tag.hex()}-{shown.hex()}"'
     headers = {"etag": etag, "cache-control": "no-cache"}
     if if_none_match is not None:
         # Which encoding the bytes travelled in stands behind a plus (see http.middleware).
@@ -100,4 +110,4 @@ def entity(body: bytes, media_type: str, tag: bytes, if_none_match: str | None) 
         plain = {f'{part.split("+", 1)[0]}"' if "+" in part else part for part in asked}
         if "*" in asked or etag in plain:
             return Response(status_code=304, headers=headers)
-    return Response(body, 200, headers, media_type)
+    return Keepable(body(), 200, headers, media_type)

@@ -1,7 +1,8 @@
 """The table of routes: the router and the OpenAPI document are both made from it.
 
-A handler takes a `Call` and returns a response. Where it runs, its route's `lane` says: in a search thread,
-in a thread that no search can hold up, or, for what waits for nothing, in the event loop.
+A handler takes a `Call` and returns a response. Where it runs, its route's `lane` says: in a search thread, in the
+event loop while that takes no time and else in a search thread (`quick`), in a thread that no search can hold up,
+or, for what waits for nothing, in the event loop.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
-from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import Response
 
 from swath.catalog import build_search
 from swath.catalog.request import SearchRequest
+from swath.cql2.ast import walk
 from swath.cql2.functions import FUNCTIONS
-from swath.errors import InvalidRequest, NotFound
+from swath.errors import DeadlineExceeded, InvalidRequest, NotFound
 from swath.http.call import Call
 from swath.http.conformance import CLASSES
 from swath.http.docs import docs_asset, docs_page
+from swath.http.guard import check_explain
+from swath.http.kept import Keepable
 from swath.http.links import GEOJSON, JSON, SCHEMA, link, segment
 from swath.http.params import (
     SEARCH_PARAMETERS,
@@ -40,11 +44,12 @@ from swath.http.responses import (
     json_answer,
 )
 from swath.limits import LIMITS
-from swath.search import Page
+from swath.search import Page, Search
 from swath.store.base import Outcome
 
 __all__ = ["OPENAPI", "ROUTES", "Call", "Route"]
 
+_QUICK_LIMIT, _QUICK_NODES = 100, 100  # of searches that are answered in the event loop
 OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
 
 
@@ -62,7 +67,7 @@ class Route:
     answers: dict[int, tuple[str, str]] = field(default_factory=dict)
     faults: tuple[int, ...] = (400, 503)
     tag: str = "STAC"
-    lane: Literal["search", "side", "loop"] = "search"
+    lane: Literal["search", "quick", "side", "loop"] = "search"
     writes: bool = False
 
 
@@ -153,7 +158,8 @@ def collection(call: Call) -> Response:
     call.parameters(())
     view = call.catalog.collection(call.path["collection"], call.rule)
     body = collection_bytes(view, call.address)
-    return entity(body, JSON, _tag(call, view.seq), call.headers.get("if-none-match"))
+    shown = hashlib.blake2b(body, digest_size=8).digest()
+    return entity(lambda: body, JSON, _tag(call, view.seq), shown, call.headers.get("if-none-match"))
 
 
 def functions(call: Call) -> Response:
@@ -208,13 +214,16 @@ def _names(call: Call, members: dict[str, Any], status: int = 200) -> Response:
 def item(call: Call) -> Response:
     call.parameters(())
     found = call.catalog.item(call.path["collection"], call.path["item"], call.rule)
-    return entity(item_bytes(found, call.address), GEOJSON, _tag(call, found.seq), call.headers.get("if-none-match"))
+    # Its bytes follow from the version and from where the caller sees the API.
+    shown = hashlib.blake2b(call.address.base.encode(), digest_size=8).digest()
+    body = partial(item_bytes, found, call.address)
+    return entity(body, GEOJSON, _tag(call, found.seq), shown, call.headers.get("if-none-match"))
 
 
 def items(call: Call) -> Response:
     request = search_from_query(call.parameters(ITEM_PARAMETERS))
     name = call.path["collection"]
-    call.catalog.collection(name, call.rule)  # 404 where there is none
+    call.catalog.check_collection(name, call.rule)
     at = f"/collections/{segment(name)}"
     more = [link("collection", call.address.href(at)), link("parent", call.address.href(at))]
     return _search(call, _within(request, name), more)
@@ -227,14 +236,14 @@ def search(call: Call) -> Response:
 def search_posted(call: Call) -> Response:
     call.parameters(())
     request, body = search_from_body(call.body)
-    page = call.catalog.search(found := build_search(request), call.rule)
+    check_explain(call.settings, request, call.address)
+    page = _found(call, found := build_search(request))
     links = [link("root", call.address.href("/")), link("self", _here(call), GEOJSON)]
     for rel, token in (("next", page.next), ("prev", page.previous)):
         if token is not None:
             again = {**body, "token": token}
             links.append(link(rel, call.address.href("/search"), GEOJSON, method="POST", body=again))
-    content = feature_page(page.items, found.fields, links, page.matched, call.address)
-    return Response(content, media_type=GEOJSON)
+    return _page(call, request, found, page, links)
 
 
 def _within(request: SearchRequest, collection_id: str) -> SearchRequest:
@@ -243,26 +252,42 @@ def _within(request: SearchRequest, collection_id: str) -> SearchRequest:
 
 
 def _search(call: Call, request: SearchRequest, more: list[dict[str, Any]]) -> Response:
+    check_explain(call.settings, request, call.address)
     found = build_search(request)
-    page: Page = call.catalog.search(found, call.rule)
+    page = _found(call, found)
     links = [link("root", call.address.href("/")), link("self", _here(call), GEOJSON), *more]
     for rel, token in (("next", page.next), ("prev", page.previous)):
         if token is not None:
             links.append(link(rel, _with_token(call, token), GEOJSON, method="GET"))
-    content = feature_page(page.items, found.fields, links, page.matched, call.address)
-    return Response(content, media_type=GEOJSON)
+    return _page(call, request, found, page, links)
+
+
+def _found(call: Call, search: Search) -> Page:
+    if call.quick and (search.limit > _QUICK_LIMIT or sum(1 for _ in walk(search.expression)) > _QUICK_NODES):
+        raise DeadlineExceeded("this is too much to be answered while others wait")
+    return call.catalog.search(search, call.rule, seconds=call.seconds, abandoned=call.abandoned.is_set)
+
+
+def _page(call: Call, request: SearchRequest, found: Search, page: Page, links: list[dict[str, Any]]) -> Response:
+    content = feature_page(page, found.fields, links, call.address, explain=request.explain)
+    whole = (page.matched is not None or found.count == "none") and not request.explain
+    return (Keepable if whole else Response)(content, media_type=GEOJSON)
 
 
 def _here(call: Call) -> str:
     """The address that was asked, with its query as it came."""
-    text = call.query.decode("ascii", "replace").replace('"', "%22").replace("<", "%3C").replace(">", "%3E")
-    return call.address.base + call.target + (f"?{text.replace(' ', '%20')}" if text else "")
+    return _address(call, call.query)
 
 
 def _with_token(call: Call, token: str) -> str:
     """The same request, at another place."""
-    pairs = [(name, value) for name, value in parse_qsl(call.query.decode(), keep_blank_values=True) if name != "token"]
-    return call.address.href(call.target, [*pairs, ("token", token)])
+    rest = [part for part in call.query.split(b"&") if part and not part.startswith(b"token=")]
+    return _address(call, b"&".join([*rest, b"token=" + token.encode()]))
+
+
+def _address(call: Call, query: bytes) -> str:
+    text = query.decode("ascii", "replace").replace('"', "%22").replace("<", "%3C").replace(">", "%3E")
+    return call.address.base + call.target + (f"?{text.replace(' ', '%20')}" if text else "")
 
 
 def _tag(call: Call, seq: int) -> bytes:
@@ -286,9 +311,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/collections/{collection}", collection, "getCollection", "One collection", ("collection",),
           answers={200: (JSON, "collection"), 304: ("", "")}, faults=(400, 404, 503)),
     Route("GET", "/collections/{collection}/items", items, "getItems", "Items of a collection",
-          ("collection", *ITEM_PARAMETERS), answers=_PAGE, faults=(400, 404, 410, 503)),
+          ("collection", *ITEM_PARAMETERS), answers=_PAGE, faults=(400, 404, 410, 503), lane="quick"),
     Route("GET", "/collections/{collection}/items/{item}", item, "getItem", "One item", ("collection", "item"),
-          answers={200: (GEOJSON, "item"), 304: ("", "")}, faults=(400, 404, 503)),
+          answers={200: (GEOJSON, "item"), 304: ("", "")}, faults=(400, 404, 503), lane="quick"),
     Route("GET", "/collections/{collection}/queryables", queryables, "getCollectionQueryables",
           "What the items of a collection can be filtered by", ("collection",),
           answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),
@@ -302,9 +327,9 @@ ROUTES: tuple[Route, ...] = (
           "What the items of a collection can be sorted by", ("collection",),
           answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),
     Route("GET", "/search", search, "getSearch", "Search items", SEARCH_PARAMETERS, answers=_PAGE,
-          faults=(400, 410, 503)),
+          faults=(400, 410, 503), lane="quick"),
     Route("POST", "/search", search_posted, "postSearch", "Search items", (), "search", _PAGE,
-          (400, 410, 413, 415, 503)),
+          (400, 410, 413, 415, 503), lane="quick"),
     Route("GET", "/queryables", queryables, "getQueryables", "What items can be filtered by",
           answers={200: (SCHEMA, "names")}),
     Route("GET", "/sortables", sortables, "getSortables", "What items can be sorted by",
