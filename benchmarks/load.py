@@ -57,7 +57,7 @@ def load(folder: Path, *sources: Path) -> tuple[float, float, float]:
 
 def report(name: str, count: int, size: int, folder: Path, figures: tuple[float, float, float]) -> None:
     seconds, peak, written = figures
-    disk = sum(file.stat().st_size for file in folder.iterdir())
+    disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(
         f"{name}: {count:,} items, {size / count:,.0f} bytes of JSON each: {count / seconds:,.0f} items/s, "
         f"peak memory {peak:,.0f} MB, {written * 1e6 / count:,.0f} bytes written and "

@@ -23,6 +23,7 @@ from swath.access import EVERYTHING
 from swath.catalog import Catalog, SearchRequest, build_search
 from swath.catalog.request import parse_sort_text
 from swath.errors import SwathError
+from swath.stac.time import parse_temporal
 
 Ask = Callable[[random.Random], dict[str, Any]]
 
@@ -130,7 +131,32 @@ def main() -> None:
             p95 = pages[min(len(pages) - 1, int(len(pages) * 0.95))]
             print(f"{name:42}{statistics.median(pages):8.1f}{p95:8.1f}{pages[-1]:9.1f}   "
                   f"{statistics.median(counts):9.1f}{max(counts):9.1f}{found:11,}")  # fmt: skip
+    histograms(catalog, options.times)
     catalog.close()
+
+
+def histograms(catalog: Catalog, times: int) -> None:
+    """How items are spread over months, clouds and the world, over the whole catalogue."""
+    everything = request({}).expression
+    months = [
+        parse_temporal(f"{year}-{month:02d}-01T00:00:00Z") for year in range(2010, 2027) for month in range(1, 13)
+    ]
+    edges = [month[0] for month in months if month]
+    asked: dict[str, Callable[[], Any]] = {
+        "histogram by month": lambda: catalog.histogram(everything, "datetime", edges, EVERYTHING),
+        "histogram of cloud cover": lambda: catalog.histogram(
+            everything, "eo:cloud_cover", range(0, 101, 5), EVERYTHING
+        ),
+        "grid of 10 degrees": lambda: catalog.grid(everything, 10, EVERYTHING),
+        "grid of 1 degree": lambda: catalog.grid(everything, 1, EVERYTHING),
+    }
+    for name, ask in asked.items():
+        took = []
+        for _ in range(times):
+            started = time.perf_counter()
+            ask()
+            took.append((time.perf_counter() - started) * 1e3)
+        print(f"{name:42}{statistics.median(took):8.1f}{sorted(took)[int(times * 0.95)]:8.1f}{max(took):9.1f}")
 
 
 if __name__ == "__main__":
