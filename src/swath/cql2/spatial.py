@@ -23,7 +23,9 @@ __all__ = ["RELATIONS", "Space", "regions"]
 # GEOS works on arrays in one call that cannot be interrupted: so many vertices take about 20 ms.
 _VERTICES_PER_CALL = 100_000
 _ROWS_PER_READ = 16_384
-_MANY = 2_000  # footprints beside a literal from which on it is worth a raster
+# Footprints beside a literal from which on it is worth a raster; one of few vertices; a finer one.
+_MANY, _SOME, _VERY_MANY = 2_000, 400, 40_000
+_SIMPLE = 256  # vertices
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Space:
     def __init__(self, checkpoint: Callable[[], None]) -> None:
         self.checkpoint = checkpoint
         self._shapes: dict[Value, Any] = {}
-        self._rasters: dict[Value, Raster] = {}
+        self._rasters: dict[tuple[Value, bool], Raster] = {}
         self._asked: dict[Value, int] = {}
 
     def evaluate(self, node: Spatial, frame: Frame, where: Mask | None) -> Truth:
@@ -118,11 +120,13 @@ class Space:
     ) -> NDArray[np.int64]:
         """Of many rows, those that a raster of the literal does not decide."""
         asked = self._asked[literal] = self._asked.get(literal, 0) + len(rows)
-        if asked < _MANY or not len(rows):
+        shape = self._prepared(literal)
+        if asked < (_MANY if shapely.get_num_coordinates(shape) > _SIMPLE else _SOME) or not len(rows):
             return rows
-        raster = self._rasters.get(literal)
+        fine = asked > _VERY_MANY
+        raster = self._rasters.get((literal, fine))
         if raster is None:
-            raster = self._rasters[literal] = Raster(self._prepared(literal))
+            raster = self._rasters[literal, fine] = Raster(shape, fine=fine)
         box = (footprints.west[rows], footprints.south[rows], footprints.east[rows], footprints.north[rows])
         inside, undecided = raster.decide(box)
         if relation.of in (shapely.intersects, shapely.within):

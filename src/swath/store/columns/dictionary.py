@@ -35,12 +35,13 @@ def cut(offsets: NDArray[np.int64], blob: NDArray[np.uint8]) -> list[bytes]:
 
 def _places(part: NDArray[np.uint8], wanted: bytes) -> NDArray[np.int64]:
     """Where some bytes begin in others; it does not matter where two of these places overlap."""
-    text = part.tobytes()
-    if text.count(wanted) < len(text) // _RARE:
-        found, place = [], text.find(wanted)
-        while place >= 0:
-            found.append(place)
-            place = text.find(wanted, place + 1)
+    text, most = part.tobytes(), len(part) // _RARE
+    found: list[int] = []
+    place = text.find(wanted)
+    while place >= 0 and len(found) <= most:
+        found.append(place)
+        place = text.find(wanted, place + 1)
+    if place < 0:
         return np.array(found, np.int64)
     places: NDArray[np.int64] = np.flatnonzero(part[: len(part) - len(wanted) + 1] == wanted[0])
     for number in range(1, len(wanted)):
@@ -157,6 +158,10 @@ class SortedStrings(Dictionary):
         begin, end = parts[0], parts[1] if len(parts) == 2 else []
         prefix = "".join(itertools.takewhile(lambda c: c is not None, begin))  # type: ignore[arg-type]
         first, last = self.starting_with(prefix)
+        hits, left = np.zeros(len(self._values), np.bool_), np.zeros(len(self._values), np.bool_)
+        if len(prefix) == len(begin) and len(parts) == 2 and not end:  # nothing else is asked
+            hits[first:last] = True
+            return hits, left
         offsets, blob = self._values.offsets, self._blob
         starts, ends = offsets[first:last], offsets[first + 1 : last + 1]
         needed = len(prefix.encode()) + len(begin) - len(prefix) + len(end)
@@ -170,7 +175,6 @@ class SortedStrings(Dictionary):
                 fits = fits[:0]
                 break
             fits = fits[blob[base[fits] + place] == ord(character)]
-        hits, left = np.zeros(len(self._values), np.bool_), np.zeros(len(self._values), np.bool_)
         hits[first + fits] = True
         beyond = self._beyond_ascii
         beyond = beyond[(beyond >= first) & (beyond < last)]
