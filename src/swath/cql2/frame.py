@@ -34,26 +34,37 @@ class Dictionary(Protocol):
     def ranked(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.float64], Sequence[str]]:
         """The places of strings among all in code point order, and these: of two, the greater has the greater place."""
 
-    def bounds(self, value: str) -> tuple[int, int] | None:
+    # What an ordered dictionary of many strings does better than by asking each:
+
+    def bounds(self, value: str) -> tuple[int, int] | None:  # noqa: ARG002
         """Where strings are numbered in code point order: how many are less than a value, and how many not greater.
         None where they are not."""
+        return None
 
-    def matching(self, parts: Sequence[Sequence[str | None]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    def matching(
+        self,
+        parts: Sequence[Sequence[str | None]],  # noqa: ARG002
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
         """Which strings match a LIKE pattern, cut at each `%` (None stands for `_`), and which must still be asked.
         None where it is as good to ask each."""
+        return None
+
+    def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:  # noqa: ARG002
+        """Which strings begin with a part, or hold it anywhere; None where it is as good to ask each."""
+        return None
 
     def lengths(self) -> NDArray[np.int64]:
         """Code points of each string."""
+        return np.fromiter(map(len, self.values), np.int64)
 
     def folded(self) -> tuple[NDArray[np.int32], Dictionary] | None:
         """The strings without case: the number of each in a dictionary of them; None where none is kept."""
+        return None
 
     @property
     def ascii(self) -> bool:
         """Whether it is known that no string has other characters."""
-
-    def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:
-        """Which strings begin with a part, or hold it anywhere; None where it is as good to ask each."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)

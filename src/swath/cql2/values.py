@@ -50,28 +50,6 @@ class Mapped(Dictionary):
         ranks[order] = np.arange(len(order))
         return ranks[codes], [values[code] for code in order]
 
-    def bounds(self, value: str) -> tuple[int, int] | None:  # noqa: ARG002
-        return None
-
-    def matching(
-        self,
-        parts: Sequence[Sequence[str | None]],  # noqa: ARG002
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-        return None
-
-    def lengths(self) -> NDArray[np.int64]:
-        return np.fromiter(map(len, self._values), np.int64)
-
-    def folded(self) -> tuple[NDArray[np.int32], Dictionary] | None:
-        return None
-
-    @property
-    def ascii(self) -> bool:
-        return False
-
-    def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:  # noqa: ARG002
-        return None
-
 
 class Values:
     """Columns of value expressions; what is made of a dictionary is kept between blocks."""

@@ -87,28 +87,6 @@ class StringTable(Dictionary):
         ranks, values = self._ranked()
         return ranks[codes], values
 
-    def bounds(self, value: str) -> tuple[int, int] | None:  # noqa: ARG002 - they are numbered as they come
-        return None
-
-    def matching(
-        self,
-        parts: Sequence[Sequence[str | None]],  # noqa: ARG002
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-        return None
-
-    def lengths(self) -> NDArray[np.int64]:
-        return np.fromiter(map(len, self._values), np.int64)
-
-    def folded(self) -> tuple[NDArray[np.int32], Dictionary] | None:
-        return None
-
-    @property
-    def ascii(self) -> bool:
-        return False
-
-    def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:  # noqa: ARG002
-        return None
-
     def _ranked(self) -> tuple[NDArray[np.float64], list[str]]:
         with self._lock:
             if len(self._ranks) < len(self._values):
