@@ -125,6 +125,9 @@ def test_explain_tells_what_was_counted(tmp_path: Path) -> None:
     done = run_swath("search", tmp_path / "c", "--filter", "v < 20", "--explain")
     assert "20 by order of v" in done.stdout
     assert "20 examined" in done.stdout
+    both = run_swath("search", tmp_path / "c", "--explain", "--count")
+    assert both.returncode != 0
+    assert "either --explain" in both.stderr
 
 
 def test_explain_over_http_is_for_those_who_may(tmp_path: Path) -> None:

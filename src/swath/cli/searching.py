@@ -32,6 +32,8 @@ def run_search(
     parameters = _parameters(collections, ids, words)
     if limit < 0:
         raise InvalidRequest(f"--limit {limit} is not 0 (all) or more")
+    if explain and count_only:
+        raise InvalidRequest("give either --explain, which tells how a page is found, or --count")
     if explain:
         return _explain(source, parameters, limit, as_json)
     if source.startswith(("http://", "https://")):

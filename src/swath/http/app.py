@@ -209,7 +209,7 @@ class _Application:
             server,
             scope["scheme"],
             scope["http_version"],
-            *(pair for pair in scope["headers"] if pair[0] in ADDRESSING),
+            *(tuple(pair) for pair in scope["headers"] if pair[0] in ADDRESSING),
         )
         found = self.addresses.get(key)
         if found is None:

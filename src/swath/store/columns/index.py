@@ -73,7 +73,7 @@ class ColumnIndex:
         if self.state() is not None:
             return self._state.revision
         if seconds is not None and seconds < _SHORTEST_PULL:
-            raise DeadlineExceeded("there is something to read first")
+            raise DeadlineExceeded("the index of this catalogue is being brought up to date; try again in a moment")
         if not self._lock.acquire(timeout=-1 if seconds is None else seconds):
             raise Unavailable("the index of this catalogue is being brought up to date; try again in a moment", 2)
         try:

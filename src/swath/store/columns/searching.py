@@ -27,7 +27,7 @@ __all__ = ["Block", "Found", "NewestWalk", "SourceSearch", "StateSearch", "fill_
 
 _BLOCK = 65_536
 _FIRST_BLOCK = 2_048  # of a page that may be full soon
-_FEW = 4_096  # candidates that are looked at at once; more of them only where a page does not fill soon
+_FEW = 4_096  # candidates that are sorted rather than come by in the order of the sort key
 _TRIED = 16_384  # rows that are read for a page before candidates are sorted
 _WALKED_PART = 8  # of a source's rows, one in so many is evaluated in another order before all are in their own
 
