@@ -18,7 +18,7 @@ import msgspec
 from swath.errors import InvalidRequest, SwathError
 from swath.formats import parquet
 
-__all__ = ["Document", "Unreadable", "read_source", "read_stream"]
+__all__ = ["Document", "Unreadable", "elements", "read_source", "read_stream"]
 
 _SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".parquet", ".geoparquet")
 _PARQUET = b"PAR1"
@@ -235,6 +235,11 @@ def _members(stream: _Joined, name: str, within: str | None) -> Iterator[Documen
         yield Unreadable(name, number + 1, "the text ends in the middle")
     elif not splitter.found:
         yield Unreadable(name, 1, "no array `features` or `collections` of documents was found in it")
+
+
+def elements(text: bytes) -> list[bytes]:
+    """The elements of the arrays `features` and `collections` of one object, though one of them may be broken."""
+    return list(_Splitter().feed(text))
 
 
 class _Splitter:
