@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from swath.cql2.folding import fold_case
 from swath.store.columns.cells import cell_numbers, level_of
 from swath.store.columns.container import ContainerWriter
+from swath.store.columns.derived import Measuring
 from swath.store.columns.dictionary import pack_strings
 from swath.store.columns.elements import element_keys
 from swath.store.columns.segment import FORMAT, SIDES, Segment
@@ -188,6 +189,7 @@ class _Builder:
                 if found:
                     columns[name] = found
             columns["id"] = ["id", "code"]
+            self.facts.write(self.out)
             self.out.about |= {
                 "format": FORMAT, "epoch": epoch, "low": span[0], "high": span[1], "rows": self.size,
                 "columns": columns,
@@ -228,6 +230,8 @@ class _Builder:
                 reach[name == "end"] = int(np.where(known, ahead, 0).max(initial=0))
             elif name in SIDES:
                 boxes.append(array)
+        self.facts = Measuring(keys)
+        self.facts.add_rows(lambda name: self.joined(name)[order])
         out.about |= {"placed": int(known.sum()), "reach": reach}
         out.add("identity", self.by_identity)
         out.about["collections"] = _ranges(keys[self.by_identity])
@@ -273,7 +277,7 @@ class _Builder:
             found = [(start, lane) for start, part in having if (lane := part.lane(name, kind)) is not None]
             if found:
                 lanes[kind] = self.lane(prefix, kind, found)
-        mode, by_value = "code", None
+        mode, by_value, spans = "code", None, None
         found = [(start, lane) for start, part in having if (lane := part.lane(name, "strings")) is not None]
         if found:
             owners = [part for _, part in having if part.lane(name, "strings") is not None]
@@ -289,10 +293,11 @@ class _Builder:
         held = np.sort(np.concatenate(objects)) if objects else np.empty(0, np.int64)
         if len(held):
             self.out.add(f"{prefix}.objects", held.astype(np.int32))
-        if not lanes and not listed and not len(held):
+        if not lanes and listed is None and not len(held):
             return None
         if lanes:
             self.write_order(prefix, lanes, by_value)
+        self.facts.add_column(name, {**lanes, "arrays": listed, "objects": (held, held)}, spans)
         return [prefix, mode]
 
     def lane(
@@ -367,7 +372,9 @@ class _Builder:
             nothing = np.zeros(len(distinct), np.bool_)
             self.write_dictionary(f"{prefix}.folded", distinct, (nothing, nothing, nothing), folded=True)
 
-    def write_arrays(self, prefix: str, name: str, having: list[tuple[int, Part]]) -> bool:
+    def write_arrays(
+        self, prefix: str, name: str, having: list[tuple[int, Part]]
+    ) -> tuple[NDArray[np.int64] | None, NDArray[Any]] | None:
         known: dict[bytes, int] = {}
         found = []
         for start, part in having:
@@ -378,13 +385,13 @@ class _Builder:
                 numbers = np.array([known.setdefault(texts[code], len(known)) for code in used.tolist()], np.int32)
                 found.append((start, (lane[0], numbers[codes])))
         if not found:
-            return False
+            return None
         rows, codes = self.lane(prefix, "arrays", found)
         offsets, blob = pack_strings(list(known))
         self.out.add(f"{prefix}.arrays.offsets", offsets)
         self.out.add(f"{prefix}.arrays.blob", blob)
         self.write_elements(prefix, list(known), rows, codes)
-        return True
+        return rows, codes
 
     def write_elements(
         self, prefix: str, texts: list[bytes], rows: NDArray[np.int64] | None, codes: NDArray[Any]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from swath.errors import CatalogDamaged
 
-__all__ = ["Container", "ContainerWriter"]
+__all__ = ["Container", "ContainerWriter", "sync_folder"]
 
 _MAGIC = b"SWCOLS01"
 _TAIL = struct.Struct("<QI8s")
@@ -66,11 +66,16 @@ class ContainerWriter:
             self._unfinished.unlink()
             return
         self._unfinished.rename(self.path)
-        descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(self.path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Container:

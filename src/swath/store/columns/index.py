@@ -6,40 +6,39 @@ import functools
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from swath.cql2.ast import Predicate
+from swath.cql2.evaluate import Evaluator
 from swath.cql2.frame import Frame
-from swath.cql2.queryables import CORE, Declared
+from swath.cql2.queryables import Declared
 from swath.errors import DeadlineExceeded, Unavailable
 from swath.limits import LIMITS
 from swath.search import NEWEST_FIRST, SortKey
-from swath.store.base import Change, Hit, Ledger, PropertyFacts, Selection, Summary
-from swath.store.columns.facts import Gathered
+from swath.store.base import Hit, Ledger, PropertyFacts, Selection, Summary
+from swath.store.columns.facts import Facts
 from swath.store.columns.histograms import counted_between, counted_on_grid
 from swath.store.columns.manifest import FOLD_ROWS, fold, open_state, verify_files
 from swath.store.columns.names import CollectionNames
 from swath.store.columns.order import Order, comes_before
-from swath.store.columns.searching import Found, NewestWalk, SourceSearch, StateSearch, fill_newest
-from swath.store.columns.segment import Segment
+from swath.store.columns.searching import Found, NewestWalk, StateSearch, fill_newest
 from swath.store.columns.source import ALIVE, NO_COLLECTIONS, View
 from swath.store.columns.state import State
 from swath.store.columns.tail import Tail
+from swath.store.records import Change
 
-__all__ = ["SEGMENTS", "ColumnIndex", "item_frame"]
+__all__ = ["HISTORY", "SEGMENTS", "ColumnIndex", "item_frame"]
 
 SEGMENTS = "segments"  # the folder of the files of columns, in the catalogue's
+HISTORY = "history"  # that of files which keep what has ended, where somebody asked for it
 
 log = logging.getLogger("swath.store")
 
 _PULL_ROWS = 2_000
-_KEPT_FACTS = 64
 _LONGEST_TAIL = 200_000  # versions
 _SHORTEST_PULL = 0.1  # seconds that one must have to read what was committed
 
@@ -52,11 +51,15 @@ class ColumnIndex:
         self._ledger, self._folder, self._builds = ledger, folder, builds
         self._lock = threading.Lock()
         self._state = State()
-        self._facts: OrderedDict[Any, dict[str, Gathered]] = OrderedDict()
+        self._facts = Facts()
 
     @property
     def indexed_revision(self) -> int:
         return self._state.revision
+
+    def close(self) -> None:
+        """Close the ledger, where this index has one of its own."""
+        self._ledger.close()
 
     # -- following the ledger -----------------------------------------------------------------
 
@@ -191,22 +194,15 @@ class ColumnIndex:
         yield from np.sort(np.concatenate(seqs)).tolist() if seqs else ()
 
     def summaries(self, expression: Predicate, *, revision: int) -> dict[int, Summary]:
-        search = StateSearch(self._state, expression, revision)
-        result: dict[int, Summary] = {}
-        for each in search.sources:
-            for block in each.blocks():
-                keys = each.source.keys()[block.rows]
-                for key in np.unique(keys).tolist():
-                    result[key] = _joined(result.get(key), _summary(block.frame, block.places[keys == key]))
-        return result
+        return self._facts.summaries(self._state, expression, revision)
 
     def properties(self, expression: Predicate, *, revision: int, most_values: int) -> tuple[PropertyFacts, ...]:
-        search = StateSearch(self._state, expression, revision)
-        gathered: dict[str, Gathered] = {}
-        for source in search.sources:
-            for name, facts in self._gathered(source, most_values).items():
-                gathered.setdefault(name, Gathered(most_values)).merge(facts)
-        return tuple(facts.result(name) for name, facts in sorted(gathered.items()) if facts.count)
+        return self._facts.properties(self._state, expression, revision, most_values)
+
+    def properties_apart(
+        self, expression: Predicate, keys: Iterable[int], *, revision: int, most_values: int
+    ) -> dict[int, tuple[PropertyFacts, ...]]:
+        return self._facts.apart(self._state, expression, revision, most_values, keys)
 
     def histogram(self, expression: Predicate, name: str, edges: Sequence[float], *, revision: int) -> list[int]:
         search = StateSearch(self._state, expression, revision, _deadline(time.monotonic() + LIMITS.deadline_seconds))
@@ -217,44 +213,18 @@ class ColumnIndex:
         search = StateSearch(self._state, expression, revision, _deadline(time.monotonic() + LIMITS.deadline_seconds))
         return counted_on_grid(search, degrees)
 
+    def matching(self, changes: Sequence[Change], expression: Predicate) -> list[bool]:
+        self.refresh()
+        state, tail = self._state, Tail()
+        # Each stands for itself: none ends another that stands beside it.
+        tail.append([change._replace(version=change.version._replace(replaces=None)) for change in changes])
+        temporal = state.temporal_at(state.revision)
+        view = View(state.names, temporal, lambda name: name in tail.columns or state.exists(name))
+        chosen: list[bool] = Evaluator(expression)(tail.frame(slice(0, tail.rows), view)).true.tolist()
+        return chosen
+
     def sortable(self) -> Iterable[str]:
         return self._state.sortable()
-
-    def _gathered(self, each: SourceSearch, most_values: int) -> dict[str, Gathered]:
-        """Facts of one source. Those of a segment are kept: they change only with the rows that live in it."""
-        key = None
-        search, source = each.search, each.source
-        if isinstance(source, Segment) and source.high <= search.revision:
-            ended = 0 if source.died is None else int(np.count_nonzero(source.died <= search.revision))
-            key = (
-                source.name,
-                ended,
-                search.expression,
-                tuple(search.gone),
-                most_values,
-                search.state.told(search.revision),
-            )
-            with self._lock:
-                if key in self._facts:
-                    return self._facts[key]
-        found: dict[str, Gathered] = {}
-        names = [
-            name
-            for name in (source.names if isinstance(source, Segment) else search.state.tail.columns)
-            if name not in CORE or name == "datetime"
-        ]
-        for block in each.blocks():
-            if len(block.rows):
-                chosen = np.zeros(block.frame.size, np.bool_)
-                chosen[block.places] = True
-                for name in names:
-                    found.setdefault(name, Gathered(most_values)).add(block.frame.column(name), chosen)
-        if key is not None:
-            with self._lock:
-                self._facts[key] = found
-                while len(self._facts) > _KEPT_FACTS:
-                    self._facts.popitem(last=False)
-        return found
 
 
 def _merged(
@@ -291,34 +261,6 @@ def _newest_first(hit: Hit) -> tuple[Any, ...]:
 
 def _compared(a: Hit, b: Hit, sort: tuple[SortKey, ...], backward: bool) -> int:
     return comes_before(a.key, b.key, sort, backward=backward)
-
-
-def _summary(frame: Frame, rows: NDArray[np.int64]) -> Summary:
-    sides, extents = frame.footprints(), frame.extents()
-    boxed = rows[~np.isnan(sides.west[rows])]
-    box = None
-    if len(boxed):
-        box = (
-            float(sides.west[boxed].min()), float(sides.south[boxed].min()),
-            float(sides.east[boxed].max()), float(sides.north[boxed].max()),
-        )  # fmt: skip
-    known = rows[extents.known[rows]]
-    start = int(extents.start[known].min()) if len(known) else None
-    end = int(extents.end[known].max()) if len(known) else None
-    return Summary(len(rows), box, start, end)
-
-
-def _joined(one: Summary | None, other: Summary) -> Summary:
-    if one is None:
-        return other
-    boxes = [each.box for each in (one, other) if each.box]
-    box = None
-    if boxes:
-        west, south, east, north = zip(*boxes, strict=True)
-        box = (min(west), min(south), max(east), max(north))
-    starts = [each.start for each in (one, other) if each.start is not None]
-    ends = [each.end for each in (one, other) if each.end is not None]
-    return Summary(one.count + other.count, box, min(starts, default=None), max(ends, default=None))
 
 
 def _deadline(at: float | None, abandoned: Callable[[], bool] = lambda: False) -> Callable[[], None]:

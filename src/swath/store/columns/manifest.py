@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from swath.errors import CatalogDamaged
 from swath.limits import LIMITS
-from swath.store.base import Change, Ledger, Operation
+from swath.store.base import Ledger
 from swath.store.columns.build import merge_segments, write_segment
-from swath.store.columns.container import Container, ContainerWriter
+from swath.store.columns.container import Container, ContainerWriter, sync_folder
 from swath.store.columns.names import CollectionNames
 from swath.store.columns.segment import FORMAT, Segment
 from swath.store.columns.state import State, read_declaration
 from swath.store.columns.tail import Tail
+from swath.store.records import Change, Operation
 
 __all__ = ["FOLD_ROWS", "Manifest", "fold", "open_state", "read_manifest", "verify_files"]
 
@@ -115,7 +116,8 @@ def _open(ledger: Ledger, folder: Path, manifest: Manifest, known: dict[str, Seg
         file = Container(folder / manifest.beside)
         about = file.about
         state.names = CollectionNames({int(key): name for key, name in about["names"]})
-        state.collection_died = {int(key): seq for key, seq in about["died"]}
+        for key, seq in about["ends"]:
+            state.collection_ends[key] = (*state.collection_ends.get(key, ()), seq)
         for key, seq, body in about["declared"]:
             state.declared.setdefault(key, ())
             state.declared[key] = (*state.declared[key], (seq, read_declaration(body)))
@@ -167,6 +169,8 @@ def fold(
             name = kept.get((low, high)) or _build(ledger, folder, beside, parts, low, high)
             segments.append((name, low, high))
         name = beside.write(segments, ledger.epoch)
+        if not manifest.beside:
+            sync_folder(folder.parent)  # the name of this new folder
         made = Manifest(manifest.generation, tuple(segments), name, max(manifest.horizon, beside.horizon))
         if not ledger.publish(made.pack(), manifest.generation):
             return False
@@ -290,14 +294,15 @@ class _Beside:
     def __init__(self, ledger: Ledger, folder: Path, manifest: Manifest, head: int) -> None:
         self.folder = folder
         self.names: dict[int, str] = {}
-        self.died: list[tuple[int, int]] = []
+        self.ends: list[tuple[int, int]] = []  # collections that died or were restored, by turns
         self.declared: list[tuple[int, int, bytes | None]] = []
         self.horizon = ledger.horizon(LIMITS.cursor_lifetime_seconds)
+        self.pruned = ledger.pruned()
         replaced, by = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         if manifest.beside:
             file = Container(folder / manifest.beside)
             self.names = {int(key): name for key, name in file.about["names"]}
-            self.died = [tuple(each) for each in file.about["died"]]
+            self.ends = [tuple(each) for each in file.about["ends"]]
             self.declared = [tuple(each) for each in file.about["declared"]]
             replaced.append(file.array("replaced"))
             by.append(file.array("by"))
@@ -305,8 +310,8 @@ class _Beside:
         for version, body in ledger.versions(manifest.folded if manifest.beside else 0, head):
             if version.operation == Operation.PUT_COLLECTION:
                 self.names[version.collection] = version.id
-            elif version.operation == Operation.DELETE_COLLECTION:
-                self.died.append((version.collection, version.seq))
+            elif version.operation in (Operation.DELETE_COLLECTION, Operation.RESTORE_COLLECTION):
+                self.ends.append((version.collection, version.seq))
             elif version.operation in (Operation.PUT_QUERYABLES, Operation.DELETE_QUERYABLES):
                 self.declared.append((version.collection, version.seq, body))
             elif version.replaces is not None:
@@ -316,8 +321,12 @@ class _Beside:
         self.replaced, self.by = np.concatenate(replaced), np.concatenate(by)
 
     def living(self, segment: Segment) -> NDArray[np.bool_]:
-        """Rows that a cursor may still ask for."""
-        gone = [key for key, seq in self.died if seq <= self.horizon]
+        """Rows that a cursor may still ask for, or that come back when their collection is restored."""
+        ended: dict[int, int] = {}
+        for key, seq in self.ends:
+            if ended.pop(key, None) is None:
+                ended[key] = seq
+        gone = [key for key, seq in ended.items() if seq <= min(self.horizon, self.pruned)]
         alive: NDArray[np.bool_] = ~np.isin(segment.key_of_row, gone)
         over = self.replaced[self.by <= self.horizon]
         over = over[(over > segment.low) & (over <= segment.high)]
@@ -341,7 +350,7 @@ class _Beside:
         name = f"{segments[-1][2]:x}-{secrets.token_hex(4)}.state"
         with ContainerWriter(self.folder / name) as out:
             out.about |= {
-                "epoch": epoch, "names": list(self.names.items()), "died": self.died, "declared": self.declared,
+                "epoch": epoch, "names": list(self.names.items()), "ends": self.ends, "declared": self.declared,
             }  # fmt: skip
             out.add("replaced", self.replaced[there])
             out.add("by", self.by[there])

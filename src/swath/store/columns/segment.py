@@ -27,7 +27,7 @@ from swath.store.columns.source import ALIVE, View
 
 __all__ = ["FORMAT", "SIDES", "MappedColumn", "Segment"]
 
-FORMAT = 2
+FORMAT = 3
 SIDES = ("west", "south", "east", "north")
 _LANES = ("booleans", "integers", "floats", "strings", "arrays")
 

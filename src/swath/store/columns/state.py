@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swath.cql2.queryables import Declared, read_declared
-from swath.store.base import Change, Fact, Operation
 from swath.store.columns.names import CollectionNames
 from swath.store.columns.segment import Segment
-from swath.store.columns.source import ALIVE, View
+from swath.store.columns.source import View
 from swath.store.columns.tail import Tail
+from swath.store.records import Change, Fact, Operation
 
 __all__ = ["State", "read_declaration"]
 
@@ -37,7 +37,7 @@ class State:
     generation: int = 0
     tail: Tail = field(default_factory=Tail)
     names: CollectionNames = field(default_factory=lambda: CollectionNames({}))
-    collection_died: dict[int, int] = field(default_factory=dict)
+    collection_ends: dict[int, tuple[int, ...]] = field(default_factory=dict)  # died, restored, died again …
     kinds: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     declared: dict[int, tuple[tuple[int, Declared | None], ...]] = field(default_factory=dict)
     revision: int = 0
@@ -68,14 +68,15 @@ class State:
 
     def gone_at(self, revision: int) -> list[int]:
         """Keys of collections that had ended by a revision."""
-        return [key for key, seq in self.collection_died.items() if seq <= revision]
+        return [key for key, seqs in self.collection_ends.items() if sum(seq <= revision for seq in seqs) % 2]
 
     def declared_at(self, revision: int) -> dict[int, Declared]:
         """What collections declared, the latest that is not younger than the revision."""
         found = {}
+        gone = self.gone_at(revision)
         for key, history in self.declared.items():
             latest = next((each for seq, each in reversed(history) if seq <= revision), None)
-            if latest is not None and not self.collection_died.get(key, ALIVE) <= revision:
+            if latest is not None and key not in gone:
                 found[key] = latest
         return found
 
@@ -90,7 +91,8 @@ class State:
             if name in found:
                 return found[name]
             known: dict[int, set[str]] = {}
-            for fact in kinds.get(name, ()):
+            facts = kinds.get(name, ())
+            for fact in facts if any(fact.kind in _TEMPORAL for fact in facts) else ():
                 if fact.revision <= revision and fact.kind in _STRINGS:
                     known.setdefault(fact.collection, set()).add(fact.kind)
             instants = {key for key, each in known.items() if each <= _TEMPORAL}
@@ -129,8 +131,9 @@ class State:
         elif version.operation in _DECLARATIONS:
             history = (*self.declared.get(version.collection, ()), (version.seq, read_declaration(change.body)))
             self.declared = {**self.declared, version.collection: history}
-        elif version.operation == Operation.DELETE_COLLECTION:
-            self.collection_died = {**self.collection_died, version.collection: version.seq}
+        elif version.operation in (Operation.DELETE_COLLECTION, Operation.RESTORE_COLLECTION):
+            ends = (*self.collection_ends.get(version.collection, ()), version.seq)
+            self.collection_ends = {**self.collection_ends, version.collection: ends}
         else:
             return False
         return True

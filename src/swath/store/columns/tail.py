@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from swath.cql2.bind import resolve_alias
 from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Frame, Lane, Strings
 from swath.stac.document import leaves
-from swath.stac.time import parse_temporal
-from swath.store.base import Change
+from swath.stac.time import format_instant, parse_temporal
 from swath.store.columns.elements import elements
 from swath.store.columns.frame import own_columns, temporal_rows
 from swath.store.columns.rows import RowSet, count_of, held_by
 from swath.store.columns.source import ALIVE, View
 from swath.store.columns.strings import Growing, StringTable
+from swath.store.records import Change
 
 __all__ = ["ColumnData", "Tail"]
 
@@ -131,6 +131,10 @@ class Tail:
         """Add the documents of item versions, in order; and end what they replace."""
         kept = [change for change in changes if change.body is not None]
         bodies = [self._decode(change.body) for change in kept]  # type: ignore[arg-type]
+        for change, body in zip(kept, bodies, strict=True):
+            if change.updated is not None and change.created is not None:  # where the publisher left them out
+                body.properties.setdefault("created", format_instant(change.created))
+                body.properties.setdefault("updated", format_instant(change.updated))
         touched: dict[str, ColumnData] = {}
         columns = self.columns
         for row, body in enumerate(bodies, self.rows):
