@@ -15,8 +15,8 @@ from swath.catalog.loading import load
 from swath.errors import CatalogUnusable
 from swath.formats.reading import Document
 from swath.stac.document import read_document
-from swath.store.base import Operation, Outcome, Removal
 from swath.store.columns.index import ColumnIndex
+from swath.store.records import Operation, Outcome, Removal
 from swath.store.sqlite.check import check
 from swath.store.sqlite.ledger import SqliteLedger
 from tests.conftest import make_item
@@ -39,7 +39,7 @@ def collection(name: str, **more: Any) -> dict[str, Any]:
 
 def put(ledger: SqliteLedger, *documents: dict[str, Any], mode: Any = "upsert") -> list[Outcome]:
     writes = [ledger.prepare(read_document(json.dumps(document).encode())) for document in documents]
-    return ledger.write(writes, mode, "test")
+    return ledger.write(writes, mode, "test").outcomes
 
 
 def sql(ledger: SqliteLedger, statement: str) -> list[Any]:
@@ -104,7 +104,9 @@ def test_a_collection_that_comes_back_is_a_new_one(ledger: SqliteLedger) -> None
     put(ledger, make_item("a"))
     index = ColumnIndex(ledger)
     before = index.refresh()
-    assert ledger.write([Removal(Operation.DELETE_COLLECTION, "c", "c")], "upsert", "test") == [Outcome.DELETED]
+    assert ledger.write([Removal(Operation.DELETE_COLLECTION, "c", "c")], "upsert", "test").outcomes == [
+        Outcome.DELETED
+    ]
     assert ledger.item("c", "a") is None
     assert ledger.collection("c") is None
     put(ledger, collection("c"))
@@ -126,7 +128,7 @@ def test_what_is_set_at_creation(ledger: SqliteLedger) -> None:
     assert pragma("auto_vacuum") == 2
     assert pragma("application_id") == 0x53776174
     assert pragma("journal_mode") == "wal"
-    assert pragma("user_version") == 1
+    assert pragma("user_version") == 2
     assert len(ledger.epoch) == 16
 
 
@@ -145,7 +147,7 @@ def test_another_format_is_refused_and_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogUnusable, match="changed by another version"):
         put(made, make_item("a"))
     made.close()
-    with pytest.raises(CatalogUnusable, match="format 99; this version of Swath reads format 1"):
+    with pytest.raises(CatalogUnusable, match="format 99; this version of Swath reads format 2"):
         SqliteLedger(tmp_path / "c")
 
 
@@ -184,8 +186,10 @@ def test_type_facts_are_written_when_they_widen_only(ledger: SqliteLedger) -> No
     put(ledger, make_item("d", p=2.5), make_item("e", p="2020-01-01"), make_item("f", p="x", q=[1], r={"s": True}))
     facts = sql(ledger, "SELECT name, kind, rev FROM fact ORDER BY rev, name, kind")
     assert facts == [
+        ("created", "date-time", 2),
         ("datetime", "date-time", 2),
         ("p", "integer", 2),
+        ("updated", "date-time", 2),
         ("p", "number", 4),
         ("p", "date", 5),
         ("p", "string", 6),
@@ -256,4 +260,4 @@ def test_an_item_that_comes_before_its_collection_makes_a_plain_one(ledger: Sqli
     assert record is not None
     assert json.loads(record.body)["title"] == "the real one"
     report = load(ledger, documents(collection("new", title="another")), mode="insert")
-    assert [refusal.reason for refusal in report.refused] == ["the id is taken (--mode insert)"]
+    assert [refusal.reason for refusal in report.refused] == ["the id is taken"]

@@ -9,140 +9,32 @@ the catalogue as it was then.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 from swath.cql2.ast import Predicate
 from swath.cql2.queryables import Declared
 from swath.search import SortKey, Step, StoredItem
 from swath.stac.document import CollectionDocument, ItemDocument
+from swath.store.records import (
+    Change,
+    CollectionRecord,
+    DeadLetter,
+    Declaration,
+    Entry,
+    Fact,
+    JobRecord,
+    Mode,
+    Once,
+    PreparedWrite,
+    Receipt,
+    Subscription,
+    Version,
+    Write,
+)
 
-__all__ = [
-    "Change",
-    "CollectionRecord",
-    "Declaration",
-    "Fact",
-    "Hit",
-    "Index",
-    "Ledger",
-    "Mode",
-    "Operation",
-    "Outcome",
-    "PreparedWrite",
-    "PropertyFacts",
-    "Removal",
-    "Selection",
-    "Summary",
-    "Version",
-]
-
-Mode: TypeAlias = Literal["upsert", "insert", "ignore"]
-
-
-class Operation(enum.IntEnum):
-    """What a version row did. Numbers are on disk: never change them."""
-
-    PUT_ITEM = 1
-    DELETE_ITEM = 2
-    PUT_COLLECTION = 3
-    DELETE_COLLECTION = 4
-    PUT_QUERYABLES = 5  # what a collection declares
-    DELETE_QUERYABLES = 6
-
-
-class Outcome(enum.Enum):
-    """What became of one document of a write."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-    IGNORED = "ignored"  # mode ignore: the id was there
-    CONFLICT = "conflict"  # mode insert: the id was there
-    NO_COLLECTION = "no collection"
-    DELETED = "deleted"
-    MISSING = "missing"  # nothing to delete
-
-
-class Fact(NamedTuple):
-    """A kind of value that a property has had in a collection since a revision."""
-
-    collection: int
-    name: str
-    kind: str
-    revision: int
-
-
-class Version(NamedTuple):
-    """A row of the ledger. `replaces` is the version of the same thing that it ends, if any."""
-
-    seq: int
-    operation: int
-    collection: int  # the incarnation's key
-    id: str
-    replaces: int | None
-
-
-class Change(NamedTuple):
-    """A version with its document, as an index reads it. Body and shape are None for a delete."""
-
-    version: Version
-    body: bytes | None
-    shape: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionRecord:
-    """A collection that is live at the head. `key` names its incarnation."""
-
-    key: int
-    id: str
-    seq: int
-    body: bytes
-    links: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """The queryables of a collection, as a JSON Schema in bytes."""
-
-    collection: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedWrite:
-    """A document made ready outside the write lock: packed, with what the ledger keeps beside it.
-
-    `operation` is one of the PUTs. `id` is the item's, else the collection's; `made` marks a collection that Swath
-    wrote in place of a missing one. `facts` are names of properties and the kinds of their values. `size` is that
-    of the unpacked bytes.
-    """
-
-    operation: Operation
-    id: str
-    collection: str
-    size: int
-    dictionary: int
-    packed: bytes
-    digest: bytes
-    links: bytes
-    shape: bytes | None = None
-    facts: tuple[tuple[str, str], ...] = ()
-    made: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """The end of an item, of a collection with all that it holds, or of what it declares.
-
-    `operation` is one of the DELETEs; `id` is the item's, else the collection's.
-    """
-
-    operation: Operation
-    id: str
-    collection: str
+__all__ = ["Hit", "Index", "Ledger", "PropertyFacts", "Selection", "Summary"]
 
 
 class Ledger(Protocol):
@@ -170,8 +62,38 @@ class Ledger(Protocol):
     def publish(self, manifest: bytes, generation: int) -> bool:
         """Put the next generation of the manifest in place. False where it is not `generation` any more."""
 
+    def head_at(self) -> int:
+        """When the latest revision was committed, in microseconds since 1970."""
+
     def horizon(self, seconds: float) -> int:
         """The latest revision that is older than so many seconds: cursors behind it go on from it."""
+
+    def pruned(self) -> int:
+        """What ended by this revision may be gone for good."""
+
+    def prune(self, seconds: float) -> int:
+        """Take away what ended longer ago than so many seconds, in short transactions; the revision reached."""
+
+    def revision_at(self, instant: int) -> int:
+        """The revision of the catalogue at an instant, in microseconds since 1970."""
+
+    def history(self, collection_id: str, item_id: str | None) -> list[Entry]:
+        """Every version of an item of a live collection, or of the collection itself, newest first."""
+
+    def deleted_collections(self) -> list[Entry]:
+        """Collections that can be restored, by id."""
+
+    def deleted_items(self, collection_id: str, after: str, limit: int) -> Sequence[Entry]:
+        """Items of a live collection that can be restored, by id, those behind the id `after`."""
+
+    def collection_at(self, collection_id: str, revision: int) -> CollectionRecord | None:
+        """The collection as it was at a revision."""
+
+    def collections_at(self, revision: int) -> Sequence[CollectionRecord]:
+        """The collections that lived at a revision, by id."""
+
+    def item_at(self, collection_id: str, item_id: str, revision: int) -> StoredItem | None:
+        """The item as it was at a revision."""
 
     def changes(self, after: int, until: int, ended_by: int = 0) -> Iterator[Change]:
         """Versions with after < seq <= until, in order, in several short transactions.
@@ -201,11 +123,84 @@ class Ledger(Protocol):
     def items(self, seqs: Sequence[int]) -> list[StoredItem]:
         """Stored items by version, in the order asked."""
 
+    def kept(self, seqs: Sequence[int]) -> list[StoredItem]:
+        """Those of some versions whose documents are still there."""
+
     def prepare(self, document: ItemDocument | CollectionDocument | Declaration) -> PreparedWrite:
         """Everything about a write that needs no lock."""
 
-    def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:
-        """Commit a group, in order; returns when it is durable. All or nothing by the power cut."""
+    def write(
+        self,
+        writes: Sequence[Write],
+        mode: Mode,
+        actor: str,
+        *,
+        atomic: bool = False,
+        once: Once | None = None,
+        marks: Callable[[Receipt], Mapping[str, bytes | None]] | None = None,
+        dry_run: bool = False,
+    ) -> Receipt:
+        """Commit a group, in order; returns when it is durable. All or nothing by the power cut.
+
+        `atomic`: where one write is refused, none is done. `once`: what was done under the same key is told again;
+        KeyReused where that was another request. `marks` makes notes, of what the writes came to, that are kept, or
+        taken away (None), in the same commit. `dry_run`: it is told what would be done, and nothing is.
+        """
+
+    def refuse_once(self, once: Once, refusal: bytes) -> None:
+        """Keep why a request was refused before anything was written, unless something is kept of it already."""
+
+    def refused_once(self, once: Once) -> bytes | None:
+        """Why a request under this key was refused in the last 24 hours. KeyReused where it was another request."""
+
+    def done_once(self, once: Once) -> Receipt | None:
+        """What became of a request under this key in the last 24 hours. KeyReused where it was another request."""
+
+    def marks(self, prefix: str) -> list[str]:
+        """The names of the notes that begin so."""
+
+    def mark(self, name: str) -> bytes | None:
+        """A note that was kept with a write."""
+
+    def setting(self, collection_id: str, name: str) -> str | None:
+        """A setting of a collection."""
+
+    def settings(self, collection_id: str) -> dict[str, str]:
+        """All settings of a collection, by name."""
+
+    def set(self, collection_id: str, name: str, value: str | None) -> None:
+        """Keep a setting of a collection, or take it away (None)."""
+
+    def keep_job(self, job: JobRecord, *, new: bool = False) -> bool:
+        """Keep what is known of a job. False where it is `new` and there is one of that id."""
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """What is known of a job."""
+
+    def jobs(self) -> list[JobRecord]:
+        """All jobs, the youngest first."""
+
+    def forget_job(self, job_id: str) -> None: ...
+
+    def subscribe(self, subscription: Subscription) -> bool:
+        """Keep a subscription; False where there is one of that id."""
+
+    def subscriptions(self) -> list[Subscription]:
+        """All of them, the youngest first."""
+
+    def unsubscribe(self, subscription_id: str) -> bool:
+        """Forget a subscription and its dead letters; False where there is none."""
+
+    def delivered(self, subscription_id: str, until: int, lost: DeadLetter | None = None) -> None:
+        """Keep that a subscriber was told of everything up to a version, or was not to be reached."""
+
+    def dead_letters(self, subscription_id: str) -> list[DeadLetter]:
+        """What a subscriber was not told, the latest first."""
+
+    def forget_dead_letter(self, number: int) -> None: ...
+
+    def collection_name(self, key: int) -> str:
+        """The id of a collection by its incarnation, live or not."""
 
     def busy(self) -> bool:
         """Whether others write too: a loader then makes its transactions short."""
@@ -311,8 +306,16 @@ class Index(Protocol):
     def grid(self, expression: Predicate, degrees: float, *, revision: int) -> dict[tuple[int, int], int]:
         """How many selected items lie in each cell (column from -180, row from -90), by the centre of their boxes."""
 
+    def matching(self, changes: Sequence[Change], expression: Predicate) -> list[bool]:
+        """Which of some versions of items, each with its document, are selected by an expression."""
+
     def sortable(self) -> Iterable[str]:
         """Names of properties that items have values with an order for, or had lately."""
 
     def properties(self, expression: Predicate, *, revision: int, most_values: int) -> tuple[PropertyFacts, ...]:
-        """What properties the selected items have."""
+        """What properties the selected items have. No more than 1,000 values can be asked for."""
+
+    def properties_apart(
+        self, expression: Predicate, keys: Iterable[int], *, revision: int, most_values: int
+    ) -> dict[int, tuple[PropertyFacts, ...]]:
+        """The same for each of some collections, by its key; those of which no item is selected are left out."""

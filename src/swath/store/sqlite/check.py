@@ -13,7 +13,7 @@ import shapely
 
 from swath.errors import CatalogDamaged, SwathError
 from swath.stac.document import LinkSpans
-from swath.store.base import Operation
+from swath.store.records import Operation
 from swath.store.sqlite import schema
 from swath.store.sqlite.codec import Codec, digest_of
 from swath.store.sqlite.schema import one
@@ -22,14 +22,22 @@ __all__ = ["MANIFEST_DAMAGED", "CheckReport", "check"]
 
 MANIFEST_DAMAGED = "the manifest of the segments does not match its checksum"
 
+_PRUNED = "(SELECT coalesce(max(value), 0) FROM meta WHERE name = 'pruned')"
+# Collections that are gone for good: the last that was said of them is their end, and it is old enough.
+_PURGED = f"""SELECT d.collection_key FROM version d WHERE d.op = 4 AND d.seq <= {_PRUNED} AND NOT EXISTS
+    (SELECT 1 FROM version r WHERE r.op = 7 AND r.replaces = d.seq AND r.collection_key = d.collection_key)"""
+
 # Each statement lists what must not be: a version, and what is wrong with it.
 _RULES = (
     (
-        "SELECT seq FROM version v WHERE op IN (1, 3, 5) AND NOT EXISTS (SELECT 1 FROM body b WHERE b.seq = v.seq)",
+        f"""SELECT seq FROM version v WHERE op IN (1, 3, 5, 7) AND NOT EXISTS (SELECT 1 FROM body b WHERE b.seq = v.seq)
+            AND seq NOT IN (SELECT replaces FROM version WHERE replaces IS NOT NULL AND seq <= {_PRUNED})
+            AND collection_key NOT IN ({_PURGED})""",
         "version {} has lost its document",
     ),
     (
-        "SELECT seq FROM body b WHERE NOT EXISTS (SELECT 1 FROM version v WHERE v.seq = b.seq AND v.op IN (1, 3, 5))",
+        """SELECT seq FROM body b
+           WHERE NOT EXISTS (SELECT 1 FROM version v WHERE v.seq = b.seq AND v.op IN (1, 3, 5, 7))""",
         "document {} belongs to no version",
     ),
     (
@@ -48,14 +56,14 @@ _RULES = (
         "the live key of version {} names another item",
     ),
     (
-        """SELECT v.seq FROM version v LEFT JOIN live l ON l.collection_key = v.collection_key AND l.id = v.id
+        f"""SELECT v.seq FROM version v LEFT JOIN live l ON l.collection_key = v.collection_key AND l.id = v.id
            WHERE v.op = 1 AND v.seq NOT IN (SELECT replaces FROM version WHERE replaces IS NOT NULL)
-           AND (l.seq IS NULL OR l.seq <> v.seq)""",
+           AND (l.seq IS NULL OR l.seq <> v.seq) AND v.collection_key NOT IN ({_PURGED})""",
         "version {} is the last of its item and has no live key",
     ),
     (
-        """SELECT c.seq FROM live_collection c LEFT JOIN version v ON v.seq = c.seq WHERE v.seq IS NULL OR v.op <> 3
-           OR v.collection_key <> c.key OR v.id <> c.id""",
+        """SELECT c.seq FROM live_collection c LEFT JOIN version v ON v.seq = c.seq
+           WHERE v.seq IS NULL OR v.op NOT IN (3, 7) OR v.collection_key <> c.key OR v.id <> c.id""",
         "the live collection of version {} is another",
     ),
     (
@@ -190,9 +198,10 @@ def _check_commits(connection: apsw.Connection, report: CheckReport) -> None:
 
 
 def _check_manifest(connection: apsw.Connection, report: CheckReport) -> None:
-    generation, data, kept = one(connection, "SELECT generation, data, sum FROM manifest")
-    if schema.manifest_sum(generation, data) != kept:
-        report.problems.append(MANIFEST_DAMAGED)
+    for table in ("manifest", "history_manifest"):
+        generation, data, kept = one(connection, f"SELECT generation, data, sum FROM {table}")
+        if schema.manifest_sum(generation, data) != kept and MANIFEST_DAMAGED not in report.problems:
+            report.problems.append(MANIFEST_DAMAGED)
 
 
 def _count(connection: apsw.Connection, report: CheckReport) -> None:

@@ -17,15 +17,16 @@ import apsw
 from swath.errors import CatalogUnusable
 
 __all__ = [
-    "FILE_NAME", "FORMAT", "body_sum", "commit_sum", "create", "manifest_sum", "one", "open_readonly", "open_writer",
-    "rows", "version_sum",
+    "APPLICATION_ID", "FILE_NAME", "FORMAT", "body_sum", "commit_sum", "create", "manifest_sum", "one",
+    "open_readonly", "open_writer", "rows", "upgrade", "version_sum",
 ]  # fmt: skip
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x53776174  # "Swat"
-FORMAT = 1
+FORMAT = 2
 _NETWORK = ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs")
 
+# Tables of format 1. What later formats changed is in _MIGRATIONS, so that there is one way to the present shape.
 _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 CREATE TABLE head(one INTEGER PRIMARY KEY CHECK (one = 1), rev INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -51,6 +52,34 @@ CREATE TABLE fact(collection_key INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT
                   PRIMARY KEY (collection_key, name, kind)) STRICT, WITHOUT ROWID;
 """
 
+# Number of a format, what it brought, and the statements that lead to it from the one before. Each is done in one
+# transaction, while others read: the statements add, and take nothing away that a reader of the format before needs.
+_MIGRATIONS: tuple[tuple[int, str, str], ...] = (
+    (2, "history, requests that are done once, marks, settings of collections, jobs, webhooks", """
+CREATE TABLE migration(number INTEGER PRIMARY KEY, name TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+ALTER TABLE version ADD COLUMN first INTEGER;
+CREATE INDEX version_again ON version(collection_key, id) WHERE replaces IS NOT NULL;
+CREATE INDEX incarnation_id ON incarnation(id);
+CREATE TABLE history_manifest(one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL,
+                              data BLOB NOT NULL, sum INTEGER NOT NULL) STRICT;
+INSERT INTO history_manifest VALUES (1, 0, x'', 0);
+INSERT INTO fact SELECT i.key, n.name, 'date-time', h.rev FROM incarnation i, head h,
+    (SELECT 'created' AS name UNION ALL SELECT 'updated') n WHERE i.items > 0 ON CONFLICT DO NOTHING;
+CREATE TABLE once(key TEXT PRIMARY KEY, request BLOB NOT NULL, at INTEGER NOT NULL, receipt BLOB NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE INDEX once_at ON once(at);
+CREATE TABLE mark(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE setting(collection TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+                     PRIMARY KEY (collection, name)) STRICT, WITHOUT ROWID;
+CREATE TABLE job(id TEXT PRIMARY KEY, kind TEXT NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL,
+                 request BLOB NOT NULL, result BLOB) STRICT, WITHOUT ROWID;
+CREATE TABLE subscription(id TEXT PRIMARY KEY, at INTEGER NOT NULL, request BLOB NOT NULL, secret TEXT NOT NULL,
+                          position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE dead_letter(id INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL, at INTEGER NOT NULL,
+                         after INTEGER NOT NULL, until INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
+"""),
+)  # fmt: skip
+
 
 def body_sum(dictionary: int, data: bytes, links: bytes, shape: bytes | None) -> int:
     """The checksum of a body row: any byte of it that changes is found by `swath check`."""
@@ -63,8 +92,8 @@ def manifest_sum(generation: int, data: bytes) -> int:
 
 
 def version_sum(row: tuple[Any, ...], before: int) -> int:
-    """The running checksum of a commit's version rows, in order."""
-    return zlib.crc32(repr(row).encode(), before)
+    """The running checksum of a commit's version rows, in order. A row without its last value is one of format 1."""
+    return zlib.crc32(repr(row if row[-1] is not None else row[:-1]).encode(), before)
 
 
 def commit_sum(at: int, actor: str, versions: int) -> int:
@@ -74,6 +103,7 @@ def commit_sum(at: int, actor: str, versions: int) -> int:
 
 def create(folder: Path, first_dictionary: bytes) -> None:
     """Make an empty catalogue. The file appears under its name only when it is complete."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_network(folder)
     target = folder / FILE_NAME
@@ -85,7 +115,7 @@ def create(folder: Path, first_dictionary: bytes) -> None:
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("PRAGMA user_version = 1")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         with connection:
@@ -96,6 +126,7 @@ def create(folder: Path, first_dictionary: bytes) -> None:
             connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_bytes(16),))
             connection.execute("INSERT INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
             connection.execute("INSERT INTO dictionary VALUES (1, NULL, 0, ?)", (first_dictionary,))
+        _migrate(connection)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         connection.close()
@@ -106,6 +137,45 @@ def create(folder: Path, first_dictionary: bytes) -> None:
     finally:
         unfinished.unlink()
     _sync_folder(folder)
+    for each in made:  # else the folder may be gone after a power cut, with all that was written to it since
+        _sync_folder(each.parent)
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    """Bring a database to the present format, a step at a time: killed at any point, it is of one or the next."""
+    for number, name, statements in _MIGRATIONS:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.pragma("user_version") == number - 1:
+                connection.execute(statements)
+                connection.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, name, time.time_ns() // 1000))
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def upgrade(folder: Path) -> None:
+    """Bring a catalogue of an older format to the present one, while others may read it.
+
+    CatalogUnusable for one of a later format, and where it cannot be written to.
+    """
+    connection = _open(folder, apsw.SQLITE_OPEN_READONLY, any_format=True)
+    found = connection.pragma("user_version")
+    connection.close()
+    if found == FORMAT:
+        return
+    if not os.access(folder, os.W_OK):
+        raise CatalogUnusable(f"{folder} has format {found} and cannot be written to, to bring it to format {FORMAT}")
+    connection = _open(folder, apsw.SQLITE_OPEN_READWRITE, any_format=True)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.set_busy_timeout(60_000)
+        _migrate(connection)
+    finally:
+        connection.close()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -143,7 +213,7 @@ def one(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> 
     return connection.execute(sql, values).get
 
 
-def _checked(connection: apsw.Connection, folder: Path) -> apsw.Connection:
+def _checked(connection: apsw.Connection, folder: Path, *, any_format: bool) -> apsw.Connection:
     try:
         application = connection.pragma("application_id")
         found = connection.pragma("user_version")
@@ -153,13 +223,13 @@ def _checked(connection: apsw.Connection, folder: Path) -> apsw.Connection:
     if application != APPLICATION_ID:
         connection.close()
         raise CatalogUnusable(f"{folder / FILE_NAME} is not a Swath catalogue")
-    if found != FORMAT:
+    if not 0 < found <= FORMAT or (found < FORMAT and not any_format):
         connection.close()
         raise CatalogUnusable(f"{folder} has format {found}; this version of Swath reads format {FORMAT}")
     return connection
 
 
-def _open(folder: Path, flags: int) -> apsw.Connection:
+def _open(folder: Path, flags: int, *, any_format: bool = False) -> apsw.Connection:
     file = folder / FILE_NAME
     if not file.is_file():
         raise CatalogUnusable(f"there is no catalogue in {folder}; make one with: swath load {folder} SOURCE")
@@ -173,7 +243,7 @@ def _open(folder: Path, flags: int) -> apsw.Connection:
         connection.set_busy_timeout(10_000)
         # Else SQLite plans a statement anew for every value that is bound to it, which takes longer than running it.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        return _checked(connection, folder)
+        return _checked(connection, folder, any_format=any_format)
     except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError) as error:
         raise CatalogUnusable(f"cannot open {file}: {error}; you need the right to write to {folder}") from None
 

@@ -8,56 +8,54 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
 from swath.errors import CatalogUnusable
-from swath.store.base import Mode, Operation, Outcome, PreparedWrite, Removal
-from swath.store.sqlite import schema
+from swath.store.records import Mode, Once, Outcome, Receipt, Write, version_tag
+from swath.store.sqlite import history, schema
+from swath.store.sqlite import once as once_only
+from swath.store.sqlite.batch import Batch
 from swath.store.sqlite.codec import SAMPLE_BYTES, Codec, step_due, train
 from swath.store.sqlite.schema import one, rows
 
-__all__ = ["Writer", "dictionaries"]
+__all__ = ["Terms", "Writer", "dictionaries"]
 
 log = logging.getLogger("swath.store")
 
 _CHECKPOINT_PAGES = 32_000_000 // 8192
 _CHECKPOINT_PATIENCE = 50  # ms
 _GROUP_SECONDS = 0.25
+_PRUNED_AT_ONCE = 2_000  # versions, in one transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a request is done; see `Ledger.write`."""
+
+    atomic: bool = False
+    once: Once | None = None
+    marks: Callable[[Receipt], Mapping[str, bytes | None]] | None = None
+    dry_run: bool = False
 
 
 @dataclass(slots=True)
 class _Request:
-    writes: Sequence[PreparedWrite | Removal]
+    writes: Sequence[Write]
     mode: Mode
     actor: str
-    outcomes: list[Outcome] = field(default_factory=list)
+    terms: Terms
+    receipt: Receipt | None = None
     error: BaseException | None = None
     done: bool = False
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What one transaction has done so far. Rows are inserted together, keys sorted at the end."""
-
-    seq: int
-    sum: int = 0
-    versions: list[tuple[object, ...]] = field(default_factory=list)
-    bodies: list[tuple[object, ...]] = field(default_factory=list)
-    live: dict[tuple[int, str], tuple[int, bytes] | None] = field(default_factory=dict)
-    keys: dict[str, int | None] = field(default_factory=dict)
-    facts: dict[tuple[int, str, str], int] = field(default_factory=dict)
-    grown: dict[int, list[int]] = field(default_factory=dict)
-    touched: set[int] = field(default_factory=set)  # collections that have grown, for training
-
-    def forget(self, seq: int, total: int, touched: set[int]) -> None:
-        """Back to where a request began."""
-        self.seq, self.sum, self.touched = seq, total, touched
-        for kept in (self.versions, self.bodies, self.live, self.keys, self.facts, self.grown):
-            kept.clear()
+class _Undone(Exception):
+    """A request that is not to be done after all: in part, where it is all or nothing, or only for show."""
 
 
 def dictionaries(connection: apsw.Connection) -> list[tuple[int, str, int, int]]:
@@ -77,6 +75,7 @@ class Writer:
         self._gate = os.open(folder / "gate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._codec = codec
         self._identity = secrets.token_bytes(8)
+        self._epoch: bytes = one(self._connection, "SELECT value FROM meta WHERE name = 'epoch'")
         self._queue: list[_Request] = []
         self._queue_lock = threading.Lock()
         self._leader = threading.Lock()
@@ -97,9 +96,9 @@ class Writer:
     def others_write(self) -> bool:
         return time.monotonic() - self._others_at < 1.0
 
-    def write(self, writes: Sequence[PreparedWrite | Removal], mode: Mode, actor: str) -> list[Outcome]:
+    def write(self, writes: Sequence[Write], mode: Mode, actor: str, terms: Terms) -> Receipt:
         """Queue a request; whoever gets the lead commits all that wait, in one transaction."""
-        request = _Request(writes, mode, actor)
+        request = _Request(writes, mode, actor, terms)
         with self._queue_lock:
             self._queue.append(request)
         with self._leader:
@@ -107,7 +106,8 @@ class Writer:
                 self._lead()
         if request.error is not None:
             raise request.error
-        return request.outcomes
+        assert request.receipt is not None
+        return request.receipt
 
     def _lead(self) -> None:
         with self._queue_lock:
@@ -119,7 +119,7 @@ class Writer:
             self._begin()
             try:
                 started = time.monotonic()
-                batch = _Batch(self._revision)
+                batch = Batch(self._connection, self._tag, self._facts, self._revision)
                 for request in group:
                     if done and time.monotonic() - started > _GROUP_SECONDS:
                         break
@@ -128,9 +128,7 @@ class Writer:
                 self._finish(batch, waiting[0].actor)
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                self._revision = -1  # caches may hold what was rolled back
+                self._undo()
                 raise
         except BaseException as error:
             for request in waiting:
@@ -156,194 +154,81 @@ class Writer:
 
     def _begin(self) -> None:
         """Through the gate, then the lock: whoever waits at the gate is next, loaders included."""
+        if self._connection.in_transaction:  # one that could not be undone when it failed, for want of memory
+            self._undo()
         fcntl.flock(self._gate, fcntl.LOCK_EX)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
-        if self._connection.pragma("user_version") != schema.FORMAT:
-            self._connection.execute("ROLLBACK")
-            raise CatalogUnusable("the catalogue was changed by another version of Swath; restart this process")
-        revision, writer = one(self._connection, "SELECT rev, writer FROM head")
+        try:
+            if self._connection.pragma("user_version") != schema.FORMAT:
+                raise CatalogUnusable("the catalogue was changed by another version of Swath; restart this process")
+            revision, writer = one(self._connection, "SELECT rev, writer FROM head")
+        except BaseException:
+            self._undo()
+            raise
         if writer not in (self._identity, b"") and revision != self._revision:
             self._others_at = time.monotonic()
         if revision != self._revision:
             self._facts.clear()
             self._revision = revision
 
-    def _attempt(self, request: _Request, batch: _Batch) -> None:
+    def _undo(self) -> None:
+        """Out of the transaction, if there is one still: after some errors SQLite has undone it of itself."""
+        self._revision = -1  # caches may hold what is undone
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _attempt(self, request: _Request, batch: Batch) -> None:
         """One request's writes in a savepoint: if it fails, it alone is undone, and told so."""
         seq, total, grown = batch.seq, batch.sum, set(batch.touched)
+        terms = request.terms
         self._connection.execute("SAVEPOINT request")
+        outcomes: list[Outcome] = []
+        seqs: list[int] = []
         try:
-            self._apply(request, batch)
-            self._flush(batch)
+            request.receipt = once_only.recall(self._connection, terms.once)
+            if request.receipt is None:
+                self._do(request, batch, outcomes, seqs)
         except Exception as error:
+            if not self._connection.in_transaction:  # SQLite has undone all of it: the others fail of the same
+                raise
             self._connection.execute("ROLLBACK TO request")
             batch.forget(seq, total, grown)
-            self._facts.clear()
-            request.outcomes.clear()
-            request.error = error
+            if not isinstance(error, _Undone):
+                request.error = error
+            seqs = [0] * len(seqs)
+        if request.receipt is None and request.error is None:
+            request.receipt = Receipt(outcomes, seqs)
+            if not terms.dry_run:
+                once_only.keep(self._connection, terms.once, request.receipt)
         self._connection.execute("RELEASE request")
 
-    def _apply(self, request: _Request, batch: _Batch) -> None:
+    def _do(self, request: _Request, batch: Batch, outcomes: list[Outcome], seqs: list[int]) -> None:
         for write in request.writes:
-            match write:
-                case PreparedWrite(operation=Operation.PUT_ITEM):
-                    outcome = self._put_item(write, request.mode, batch)
-                case PreparedWrite(operation=Operation.PUT_COLLECTION):
-                    outcome = self._put_collection(write, request.mode, batch)
-                case PreparedWrite():
-                    outcome = self._declare(write, batch)
-                case Removal():
-                    outcome = self._remove(write, batch)
-            request.outcomes.append(outcome)
+            outcome, live = batch.apply(write, request.mode)
+            outcomes.append(outcome)
+            seqs.append(live)
+            if request.terms.atomic and outcome.refused:
+                raise _Undone
+        batch.flush()
+        if request.terms.dry_run:
+            raise _Undone
+        if request.terms.marks is not None:
+            self._keep_marks(request.terms.marks(Receipt(outcomes, seqs)))
 
-    def _collection_key(self, collection_id: str, batch: _Batch) -> int | None:
-        if collection_id not in batch.keys:
-            found = one(self._connection, "SELECT key FROM live_collection WHERE id = ?", (collection_id,))
-            batch.keys[collection_id] = found
-        return batch.keys[collection_id]
+    def _tag(self, seq: int) -> bytes:
+        return version_tag(self._epoch, seq)
 
-    def _current(self, key: int, item_id: str, batch: _Batch) -> tuple[int, bytes] | None:
-        """Sequence number and digest of the live version of an item."""
-        if (key, item_id) in batch.live:
-            return batch.live[key, item_id]
-        sql = """SELECT l.seq, v.digest FROM live l JOIN version v ON v.seq = l.seq
-                 WHERE l.collection_key = ? AND l.id = ?"""
-        found: tuple[int, bytes] | None = one(self._connection, sql, (key, item_id))
-        return found
+    def _keep_marks(self, marks: Mapping[str, bytes | None]) -> None:
+        for name, value in marks.items():
+            if value is None:
+                self._connection.execute("DELETE FROM mark WHERE name = ?", (name,))
+            else:
+                self._connection.execute("INSERT OR REPLACE INTO mark VALUES (?, ?)", (name, value))
 
-    def _append(
-        self, batch: _Batch, op: Operation, key: int, thing: str, replaces: int | None, write: PreparedWrite | None
-    ) -> int:
-        batch.seq += 1
-        row = (batch.seq, int(op), key, thing, replaces, write.digest if write else None)
-        batch.versions.append(row)
-        batch.sum = schema.version_sum(row, batch.sum)
-        if write is not None:
-            kept = (write.dictionary, write.packed, write.links, write.shape)
-            batch.bodies.append((batch.seq, *kept, schema.body_sum(*kept)))
-        return batch.seq
-
-    def _put_item(self, write: PreparedWrite, mode: Mode, batch: _Batch) -> Outcome:
-        key = self._collection_key(write.collection, batch)
-        if key is None:
-            return Outcome.NO_COLLECTION
-        current = self._current(key, write.id, batch)
-        if current is not None:
-            if mode == "insert":
-                return Outcome.CONFLICT
-            if mode == "ignore":
-                return Outcome.IGNORED
-            if current[1] == write.digest:
-                return Outcome.UNCHANGED
-        seq = self._append(batch, Operation.PUT_ITEM, key, write.id, current[0] if current else None, write)
-        batch.live[key, write.id] = (seq, write.digest)
-        known = self._known_facts(key)
-        for fact in write.facts:
-            if fact not in known:
-                known.add(fact)
-                batch.facts[(key, *fact)] = seq
-        grown = batch.grown.setdefault(key, [0, 0])
-        grown[0] += 1
-        grown[1] += write.size
-        return Outcome.UPDATED if current else Outcome.CREATED
-
-    def _known_facts(self, key: int) -> set[tuple[str, str]]:
-        if key not in self._facts:
-            found = rows(self._connection, "SELECT name, kind FROM fact WHERE collection_key = ?", (key,))
-            self._facts[key] = {(name, kind) for name, kind in found}
-        return self._facts[key]
-
-    def _put_collection(self, write: PreparedWrite, mode: Mode, batch: _Batch) -> Outcome:
-        sql = """SELECT c.key, c.seq, c.made, v.digest FROM live_collection c JOIN version v ON v.seq = c.seq
-                 WHERE c.id = ?"""
-        self._flush(batch)  # an earlier write of this batch may have put the same collection
-        row = one(self._connection, sql, (write.id,))
-        if row is None:
-            self._connection.execute("INSERT INTO incarnation(id) VALUES (?)", (write.id,))
-            key, replaces = self._connection.last_insert_rowid(), None
-        else:
-            key, replaces, made, digest = row
-            if digest == write.digest:
-                return Outcome.UNCHANGED
-            # One that was made from its items gives way to the first real document, in every mode.
-            if write.made or not made:
-                if mode == "insert":
-                    return Outcome.CONFLICT
-                if mode == "ignore" or write.made:
-                    return Outcome.IGNORED
-        seq = self._append(batch, Operation.PUT_COLLECTION, key, write.id, replaces, write)
-        self._connection.execute(
-            "INSERT OR REPLACE INTO live_collection VALUES (?, ?, ?, ?)", (write.id, key, seq, int(write.made))
-        )
-        batch.keys[write.id] = key
-        return Outcome.CREATED if row is None else Outcome.UPDATED
-
-    def _declare(self, write: PreparedWrite, batch: _Batch) -> Outcome:
-        key = self._collection_key(write.collection, batch)
-        if key is None:
-            return Outcome.NO_COLLECTION
-        self._flush(batch)
-        sql = "SELECT d.seq, v.digest FROM declared d JOIN version v ON v.seq = d.seq WHERE d.collection_key = ?"
-        row = one(self._connection, sql, (key,))
-        if row is not None and row[1] == write.digest:
-            return Outcome.UNCHANGED
-        seq = self._append(batch, Operation.PUT_QUERYABLES, key, write.id, row[0] if row else None, write)
-        self._connection.execute("INSERT OR REPLACE INTO declared VALUES (?, ?)", (key, seq))
-        return Outcome.UPDATED if row else Outcome.CREATED
-
-    def _remove(self, removal: Removal, batch: _Batch) -> Outcome:
-        key = self._collection_key(removal.collection, batch)
-        if key is None:
-            return Outcome.MISSING
-        if removal.operation is Operation.DELETE_ITEM:
-            current = self._current(key, removal.id, batch)
-            if current is None:
-                return Outcome.MISSING
-            self._append(batch, Operation.DELETE_ITEM, key, removal.id, current[0], None)
-            batch.live[key, removal.id] = None
-            return Outcome.DELETED
-        self._flush(batch)
-        if removal.operation is Operation.DELETE_QUERYABLES:
-            declared = one(self._connection, "SELECT seq FROM declared WHERE collection_key = ?", (key,))
-            if declared is None:
-                return Outcome.MISSING
-            self._append(batch, Operation.DELETE_QUERYABLES, key, removal.id, declared, None)
-            self._connection.execute("DELETE FROM declared WHERE collection_key = ?", (key,))
-            return Outcome.DELETED
-        seq = one(self._connection, "SELECT seq FROM live_collection WHERE id = ?", (removal.collection,))
-        self._append(batch, Operation.DELETE_COLLECTION, key, removal.collection, seq, None)
-        self._connection.execute("DELETE FROM live_collection WHERE id = ?", (removal.collection,))
-        batch.keys[removal.collection] = None
-        return Outcome.DELETED
-
-    def _flush(self, batch: _Batch) -> None:
-        """Write the batch's rows. Keys in their own order: neighbours share pages."""
-        run = self._connection.executemany
-        run("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?)", batch.versions)
-        run("INSERT INTO body VALUES (?, ?, ?, ?, ?, ?)", batch.bodies)
-        put = sorted((key, thing, now[0]) for (key, thing), now in batch.live.items() if now is not None)
-        run("INSERT OR REPLACE INTO live VALUES (?, ?, ?)", put)
-        gone = sorted(place for place, now in batch.live.items() if now is None)
-        run("DELETE FROM live WHERE collection_key = ? AND id = ?", gone)
-        run(
-            "INSERT OR IGNORE INTO fact VALUES (?, ?, ?, ?)",
-            [(*fact, seq) for fact, seq in batch.facts.items()],
-        )
-        run(
-            "UPDATE incarnation SET items = items + ?, bytes = bytes + ? WHERE key = ?",
-            [(items, size, key) for key, (items, size) in batch.grown.items()],
-        )
-        batch.touched |= batch.grown.keys()
-        batch.versions.clear()
-        batch.bodies.clear()
-        batch.live.clear()
-        batch.facts.clear()
-        batch.grown.clear()
-
-    def _finish(self, batch: _Batch, actor: str) -> None:
+    def _finish(self, batch: Batch, actor: str) -> None:
         if batch.seq == self._revision:
             return
         last = one(self._connection, "SELECT at FROM head")
@@ -352,21 +237,44 @@ class Writer:
         self._connection.execute('INSERT INTO "commit" VALUES (?, ?, ?, ?)', row)
         self._connection.execute("UPDATE head SET rev = ?, at = ?, writer = ?", (batch.seq, at, self._identity))
 
-    def publish(self, manifest: bytes, generation: int) -> bool:
-        """The next manifest, by compare and set. Of no effect on revisions."""
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One that is of no version."""
         with self._leader:
             self._begin()
             try:
-                sql = "UPDATE manifest SET generation = ?, data = ?, sum = ? WHERE generation = ?"
-                kept = schema.manifest_sum(generation + 1, manifest)
-                self._connection.execute(sql, (generation + 1, manifest, kept, generation))
-                changed = self._connection.changes() == 1
+                yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                self._undo()
                 raise
-            return changed
+            if self._wal_pages > _CHECKPOINT_PAGES:
+                self._checkpoint()
+
+    def publish(self, manifest: bytes, generation: int, table: str) -> bool:
+        """The next manifest, by compare and set. Of no effect on revisions."""
+        sql = f"UPDATE {table} SET generation = ?, data = ?, sum = ? WHERE generation = ?"
+        kept = schema.manifest_sum(generation + 1, manifest)
+        return self.run(sql, (generation + 1, manifest, kept, generation)) == 1
+
+    def run(self, sql: str, values: tuple[object, ...] = ()) -> int:
+        """One statement in a transaction of its own; how many rows it changed."""
+        with self._transaction():
+            self._connection.execute(sql, values)
+            changed: int = self._connection.changes()
+        return changed
+
+    def prune(self, floor: int) -> None:
+        """Take away documents that ended by a revision, which is noted first: nothing is restored half."""
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('pruned', ?)", (floor,))
+            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('pruning', 0)")
+        position = 0
+        while position < floor:
+            with self._transaction():
+                position = int(one(self._connection, "SELECT value FROM meta WHERE name = 'pruning'"))
+                position = history.prune_bodies(self._connection, floor, position, _PRUNED_AT_ONCE)
+                self._connection.execute("UPDATE meta SET value = ? WHERE name = 'pruning'", (position,))
 
     # -- the log ------------------------------------------------------------------------------
 
@@ -382,12 +290,14 @@ class Writer:
             self._wal_pages = 0
         except apsw.BusyError:
             pass
+        except apsw.Error:  # what was committed is safe; the next commit tries again
+            log.warning("folding the log back failed", exc_info=True)
         finally:
             self._connection.set_busy_timeout(60_000)
 
     # -- dictionaries -------------------------------------------------------------------------
 
-    def _train_due(self, batch: _Batch) -> None:
+    def _train_due(self, batch: Batch) -> None:
         """Train a dictionary for each collection that has grown past its next step."""
         for key in batch.touched:
             sql = "SELECT id, items, bytes FROM incarnation WHERE key = ?"
@@ -395,17 +305,16 @@ class Writer:
             due = step_due(items, size)
             if due <= self._steps.get(key, 0):
                 continue
-            self._steps[key] = due
             data = train(self._samples(key))
-            if data is None:
-                continue
-            self._begin()
-            self._connection.execute(
-                "INSERT INTO dictionary(collection_key, step, data) VALUES (?, ?, ?)", (key, due, data)
-            )
-            number = self._connection.last_insert_rowid()
-            self._connection.execute("COMMIT")
-            self.packing = {**self.packing, collection_id: number}
+            if data is not None:
+                self._begin()
+                self._connection.execute(
+                    "INSERT INTO dictionary(collection_key, step, data) VALUES (?, ?, ?)", (key, due, data)
+                )
+                number = self._connection.last_insert_rowid()
+                self._connection.execute("COMMIT")
+                self.packing = {**self.packing, collection_id: number}
+            self._steps[key] = due
 
     def _samples(self, key: int) -> list[bytes]:
         """Bodies spread over all versions of a collection, about `SAMPLE_BYTES` of them."""

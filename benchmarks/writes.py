@@ -1,0 +1,113 @@
+"""How many single writes a second become durable on a slow disk, by how many writers.
+
+    python -m benchmarks.writes --data ../shared/data --syncs 150 --threads 1,4,16,64 --seconds 10
+
+Each thread of one process writes real items, one after the other, with new ids, and goes on when its write is
+durable. A sync takes as long as it does on a disk that makes so many a second, and no two go on at once; waiting
+writes share a transaction, and so a sync. Also printed: how long a write takes, and how many share one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tests.shim import Call, Shim
+
+from benchmarks.machine import describe
+from swath.stac.document import read_document
+from swath.store.sqlite.ledger import SqliteLedger
+
+HERE = Path(__file__).parent
+
+
+def parse_args() -> argparse.Namespace:
+    shared = HERE.parent.parent / "shared"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=shared / "data", help="folder of real items")
+    parser.add_argument("--syncs", type=float, default=150.0, help="that the disk makes in a second; 0: as it is")
+    parser.add_argument("--threads", default="1,4,16,64")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    return parser.parse_args()
+
+
+class SlowSyncs(Shim):
+    """Each sync takes its share of a second, one after the other; the real one is not made beside it."""
+
+    def __init__(self, a_second: float) -> None:
+        super().__init__()
+        self.syncs = a_second == 0
+        self.count = 0
+        self._seconds = 1 / a_second if a_second else 0.0
+        self._disk = threading.Lock()
+
+    def call(self, call: Call, _path: str) -> None:
+        if call == "sync":
+            with self._disk:
+                self.count += 1
+                time.sleep(self._seconds)
+
+
+def documents(data: Path) -> list[dict[str, object]]:
+    """All sample items, as those of one collection."""
+    lines = [line for file in sorted((data / "items").glob("*.ndjson")) for line in file.read_bytes().splitlines()]
+    return [json.loads(line) | {"collection": "c"} for line in lines]
+
+
+def write_for(ledger: SqliteLedger, items: list[dict[str, object]], threads: int, seconds: float) -> list[float]:
+    """Seconds that each write took."""
+    taken: list[float] = []
+    until = time.perf_counter() + seconds
+
+    def write(number: int) -> None:
+        for turn in itertools.count():
+            item = items[(turn * threads + number) % len(items)] | {"id": f"{threads}-{number}-{turn}"}
+            document = json.dumps(item, separators=(",", ":")).encode()
+            begun = time.perf_counter()
+            if begun > until:
+                return
+            ledger.write([ledger.prepare(read_document(document))], "insert", "benchmark")
+            taken.append(time.perf_counter() - begun)
+
+    workers = [threading.Thread(target=write, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return taken
+
+
+def main() -> int:
+    args = parse_args()
+    print(describe())
+    items = documents(args.data)
+    size = statistics.mean(len(json.dumps(item, separators=(",", ":"))) for item in items)
+    print(f"input: {len(items):,} items of {args.data}, {size:,.0f} bytes each, again and again with new ids")
+    print("threads | durable writes/s | syncs/s | writes a sync | CPU ms a write | p50 ms | p95 ms | p99 ms")
+    collection = {"type": "Collection", "id": "c", "description": "c", "license": "other", "links": []}
+    for threads in map(int, args.threads.split(",")):
+        with tempfile.TemporaryDirectory() as name, SlowSyncs(args.syncs) as disk:
+            ledger = SqliteLedger.create(Path(name) / "c")
+            ledger.write([ledger.prepare(read_document(json.dumps(collection).encode()))], "insert", "benchmark")
+            disk.count, begun, busy = 0, time.perf_counter(), time.process_time()
+            taken = write_for(ledger, items, threads, args.seconds)
+            seconds, syncs = time.perf_counter() - begun, disk.count
+            busy = time.process_time() - busy
+            ledger.close()
+        cuts = statistics.quantiles(taken, n=100)
+        print(
+            f"{threads:7} | {len(taken) / seconds:16,.0f} | {syncs / seconds:7,.0f} | {len(taken) / syncs:13.1f} | "
+            f"{busy / len(taken) * 1e3:14.2f} | {cuts[49] * 1e3:6.1f} | {cuts[94] * 1e3:6.1f} | {cuts[98] * 1e3:6.1f}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
