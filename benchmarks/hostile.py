@@ -32,8 +32,8 @@ from swath.catalog.request import SearchRequest, build_search
 from swath.cql2.evaluate import Evaluator
 from swath.errors import InvalidRequest
 from swath.http.params import search_from_body
-from swath.store.base import Change, Operation, Version
 from swath.store.columns.index import item_frame
+from swath.store.records import Change, Operation, Version
 
 SIZES = (1_000, 4_000, 16_000, 64_000, 1_000_000)
 NAMES = ("1 KB", "4 KB", "16 KB", "64 KB", "1 MB")

@@ -31,8 +31,8 @@ from swath.access import EVERYTHING
 from swath.catalog import Catalog
 from swath.cli.folding import beside
 from swath.stac.document import read_document
-from swath.store.base import Operation, PreparedWrite, Removal
 from swath.store.columns.manifest import read_manifest
+from swath.store.records import Operation, PreparedWrite, Removal
 
 KINDS = (
     "latest ten", "one collection, latest", "collection, 1 degree, a month", "40 x 30 degrees, a year, little cloud",
@@ -125,7 +125,7 @@ def write(folder: Path, seconds: float) -> Written:
             for each in batch
         ]
         began = time.perf_counter()
-        did.items += len(catalog.ledger.write(writes, "upsert", "benchmark"))
+        did.items += len(catalog.ledger.write(writes, "upsert", "benchmark").outcomes)
         did.commits.append((time.perf_counter() - began) * 1e3)
         did.log = max(did.log, log.stat().st_size)
         due += len(batch) / RATE

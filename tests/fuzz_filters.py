@@ -37,10 +37,10 @@ from swath.cql2.json import parse_json
 from swath.cql2.text import parse_text
 from swath.errors import InvalidFilter, InvalidRequest
 from swath.http.params import search_from_body
-from swath.store.base import Change, Operation, Version
 from swath.store.columns.names import CollectionNames
 from swath.store.columns.source import View
 from swath.store.columns.tail import Tail
+from swath.store.records import Change, Operation, Version
 from tests.conftest import SHARED
 from tests.filter_grammar import Grammar, Mutator, dump
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import Server
+from tests.conftest import Server, serving
 
 STAC, OGC = "https://api.stacspec.org", "http://www.opengis.net/spec"
 CQL2 = f"{OGC}/cql2/1.0/conf"
@@ -23,6 +23,8 @@ TESTED = {
     f"{STAC}/v1.0.0/ogcapi-features#sort": ("test_conformance.py", "test_sort_on_both_routes"),
     f"{STAC}/v1.1.0/item-search#sort": ("test_paging.py", "test_a_walk_gives_every_item_once"),
     f"{STAC}/v1.1.0/ogcapi-features#sort": ("test_conformance.py", "test_sort_on_both_routes"),
+    f"{STAC}/v1.0.0/ogcapi-features/extensions/transaction": ("test_transactions.py", "test_"),
+    f"{STAC}/v1.0.0/collections/extensions/transaction": ("test_transactions.py", "test_"),
     f"{STAC}/v1.1.0/item-search#sortables": ("test_conformance.py", "test_everything_sortable_sorts"),
     f"{STAC}/v1.0.0/item-search#filter": ("test_cql2_acceptance.py", "test_every_counted_filter"),
     f"{OGC}/ogcapi-features-1/1.0/conf/core": ("test_bad_requests.py", "test_a_wrong_request"),
@@ -54,6 +56,13 @@ def test_what_is_announced_is_what_is_tested(samples: Server) -> None:
     assert set(announced) == set(TESTED)
     assert samples.get("/").json()["conformsTo"] == announced
     assert not [uri for uri in announced if "/req/" in uri]
+
+
+def test_a_server_that_takes_no_writes_announces_none(sample_catalog: Path) -> None:
+    with serving(sample_catalog, {"SWATH_WRITES": "off"}) as server:
+        announced = server.get("/conformance").json()["conformsTo"]
+        assert set(TESTED) - set(announced) == {uri for uri in TESTED if uri.endswith("extensions/transaction")}
+        assert server.get("/").json()["conformsTo"] == announced
 
 
 def test_the_tests_of_the_table_exist() -> None:

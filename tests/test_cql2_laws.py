@@ -162,7 +162,7 @@ def prop(*names: str) -> Callable[[Random], Json]:
 
 number = prop("n", "m", "eo:cloud_cover", "o.p", "x.y", "properties.n", "nowhere")
 string = prop("s", "größe", "s", "größe", "properties.s", "collection", "n")
-moment = prop("t", "t2", "since", "until", "created")
+moment = prop("t", "t2", "since", "until", "published")
 
 
 def time_literal(random: Random) -> Json:

@@ -134,7 +134,7 @@ def test_any_origin_may_read_and_none_may_write(samples: Server) -> None:
     assert set(asked.headers["access-control-allow-methods"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
     item = samples.request("OPTIONS", "/collections/naip/items/x", headers={"Origin": "https://browser.example"})
     assert set(item.headers["access-control-allow-methods"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
-    assert item.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert item.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,8 @@ def test_damage_is_not_copied_into_a_merged_segment(tmp_path: Path) -> None:
             session.write([make_item(f"{part}-{n:03d}", v=n) for n in range(100)])
             folded(session, folder)
         first = folder / SEGMENTS / read_manifest(session._catalog.ledger).segments[0][0]
-        place = Segment(first).file._directory["c1.integers"][0]
+        column = Segment(first).file.about["columns"]["v"][0]
+        place = Segment(first).file._directory[f"{column}.integers"][0]
         data = bytearray(first.read_bytes())
         data[place + 8] ^= 255
         first.write_bytes(bytes(data))

@@ -26,8 +26,9 @@ from swath.cli.folding import beside
 from swath.search import Page
 from swath.session import Session
 from swath.stac.document import read_document
-from swath.store.base import Change, Ledger, Operation, Outcome, PreparedWrite, Removal
+from swath.store.base import Ledger
 from swath.store.columns.manifest import fold, read_manifest
+from swath.store.records import Change, Operation, Outcome, PreparedWrite, Removal
 from tests.conftest import long, make_item, run_swath
 
 KEPT = 1_000  # items that are written once
@@ -169,7 +170,7 @@ def write_for(folder: Path, log: Path, seconds: float) -> Counter[str]:
                     wanted.append(Outcome.UPDATED if place in alive else Outcome.CREATED)
                     alive.add(place)
             out.write(json.dumps(told).encode() + b"\n")
-            outcomes = ledger.write(writes, "upsert", "test")
+            outcomes = ledger.write(writes, "upsert", "test").outcomes
             out.write(b"%d\n" % number)
             assert outcomes == wanted, (number, outcomes)
             did.update(outcome.value for outcome in outcomes)

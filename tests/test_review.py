@@ -21,10 +21,10 @@ from swath.errors import InvalidDocument, InvalidFilter, InvalidRequest, Unavail
 from swath.search import NEWEST_FIRST
 from swath.session import Session
 from swath.stac.document import read_document
-from swath.store.base import Outcome
 from swath.store.columns.index import ColumnIndex
+from swath.store.records import Outcome
+from swath.store.sqlite.batch import Batch
 from swath.store.sqlite.ledger import SqliteLedger
-from swath.store.sqlite.writer import Writer
 from tests.conftest import Server, make_item
 
 
@@ -58,10 +58,20 @@ def test_a_range_that_ends_before_it_starts_is_refused_beside_a_datetime_too() -
 def test_a_scribble_is_refused_before_it_is_repaired() -> None:
     star = [[50 * math.cos(i * 2.4), 50 * math.sin(i * 2.4)] for i in range(20_000)]
     geometry = {"type": "Polygon", "coordinates": [[*star, star[0]]]}
-    with pytest.raises(InvalidDocument, match="crosses itself so often"):
+    with pytest.raises(InvalidDocument, match="crosses itself, or nests, so often"):
         read_document(item_text(geometry=geometry))
     circle = [[50 * math.cos(i / 1e4 * math.tau), 50 * math.sin(i / 1e4 * math.tau)] for i in range(10_000)]
     read_document(item_text(geometry={"type": "Polygon", "coordinates": [[*circle, circle[0]]]}))
+
+
+def test_rings_within_each_other_are_refused_before_they_are_compared() -> None:
+    rings = [[[-r, -r], [r, -r], [r, r], [-r, r], [-r, -r]] for r in (n / 300 for n in range(1, 18_000))]
+    nested = {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
+    with pytest.raises(InvalidDocument, match="nests, so often"):
+        read_document(item_text(geometry=nested))
+    side_by_side = [[[x + n % 100, y + n // 100] for x, y in rings[30]] for n in range(-5_000, 5_000)]
+    apart = {"type": "MultiPolygon", "coordinates": [[], *([ring] for ring in side_by_side)]}
+    read_document(item_text(geometry=apart))
 
 
 def test_lines_and_collections_cross_the_antimeridian_where_their_bbox_says_so(tmp_path: Path) -> None:
@@ -74,6 +84,15 @@ def test_lines_and_collections_cross_the_antimeridian_where_their_bbox_says_so(t
         assert {i["id"] for i in session.search(bbox=[175, 4, -175, 6])} == {"line"}
         assert {i["id"] for i in session.search(bbox=[-179, 21, -178, 22])} == {"area"}
         assert {i["id"] for i in session.search(bbox=[-1, 0, 1, 30])} == set()
+
+
+def test_empty_parts_across_the_antimeridian_are_no_fault() -> None:
+    empty, point = {"type": "Polygon", "coordinates": [[]]}, {"type": "Point", "coordinates": [181.0, 5.0]}
+    read_document(item_text(geometry={"type": "GeometryCollection", "geometries": [empty, point]}))
+    wide = [[179.0, 1.0], [-179.0, 1.0]]
+    read_document(
+        item_text(geometry={"type": "MultiLineString", "coordinates": [[], wide, wide]}, bbox=[179, 1, -179, 1])
+    )
 
 
 def test_large_numbers_page(tmp_path: Path) -> None:
@@ -172,21 +191,21 @@ def test_a_request_that_fails_in_a_group_fails_alone_and_commits_keep_their_acto
     ledger = SqliteLedger.create(tmp_path / "c")
     collection = {"type": "Collection", "id": "c", "description": "c", "license": "other", "links": []}
     ledger.write([ledger.prepare(read_document(json.dumps(collection).encode()))], "upsert", "setup")
-    real, gate = Writer._put_item, threading.Event()
+    real, gate = Batch._put_item, threading.Event()
 
-    def put(self: Writer, write: Any, *rest: Any) -> Outcome:
+    def put(self: Batch, write: Any, *rest: Any) -> tuple[Outcome, int]:
         gate.wait(5)
         if write.id == "bad":
             raise RuntimeError("broken")
         return real(self, write, *rest)
 
-    monkeypatch.setattr(Writer, "_put_item", put)
+    monkeypatch.setattr(Batch, "_put_item", put)
     results: dict[str, Any] = {}
 
     def work(name: str, actor: str) -> None:
         try:
             write = ledger.prepare(read_document(json.dumps(make_item(name)).encode()))
-            results[name] = ledger.write([write], "upsert", actor)
+            results[name] = ledger.write([write], "upsert", actor).outcomes
         except RuntimeError as error:
             results[name] = str(error)
 

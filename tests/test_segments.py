@@ -25,10 +25,11 @@ from swath.catalog.request import parse_sort_text
 from swath.cql2.bind import bind
 from swath.search import NEWEST_FIRST
 from swath.session import Session
-from swath.store.base import Ledger, Operation, Removal
+from swath.store.base import Ledger
 from swath.store.columns import manifest, searching
 from swath.store.columns.index import SEGMENTS, ColumnIndex
 from swath.store.columns.manifest import fold, read_manifest
+from swath.store.records import Operation, Removal
 from tests.conftest import long, make_item, run_swath
 from tests.cql2_oracle import holds, search_shape, temporal_names
 from tests.test_cql2_laws import make_random_item, tree

@@ -45,6 +45,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "fine": {"gsd": 0.5},
     "missing": {},
 }  # fmt: skip
+# Where `created` is left out, Swath tells it: these say that there is none.
+VALUES = {name: {"created": None, **more} for name, more in VALUES.items()}
 CLOUD, GSD, CREATED, TAGS = prop("eo:cloud_cover"), prop("gsd"), prop("created"), prop("tags")
 MIDNIGHT = "2023-06-27T00:00:00.000Z"
 CLOUDY, SHARP = op(">=", CLOUD, 20), op("<=", GSD, 0.5)

@@ -35,7 +35,15 @@ class Settings(BaseSettings):
     )
     explain: Literal["loopback", "on", "off"] = Field(
         "loopback",
-        description="whether `explain` tells how a search is done: only while listening on loopback, on, or off",
+        description="whether `explain` tells how a search is done: only while listening on loopback and asked there, "
+        "on, or off",
+    )
+    private_webhooks: Literal["loopback", "on", "off"] = Field(
+        "loopback",
+        description="whether webhooks may lead into private networks: only while listening on loopback, on, or off",
+    )
+    history_days: float = Field(
+        0, ge=0, description="days for which versions that have ended, and what was deleted, are kept; 0 keeps all"
     )
     allowed_hosts: str = Field(
         "", description="names of this server under which writes are taken, beside its own, comma separated"

@@ -10,10 +10,13 @@
     ├── MethodNotAllowed          the thing exists and does not take this method
     ├── Gone                      it was here, and cannot come back under this token
     ├── Conflict                  an id that is taken
+    ├── PreconditionFailed        the thing is not as the caller's condition says
+    ├── KeyReused                 an Idempotency-Key that came with another request before
     ├── TooLarge
     ├── UnsupportedMediaType
     ├── NotAcceptable
     ├── Unavailable               overload or a deadline: try again
+    ├── RemoteFailure             another server's answer, with its status
     ├── CatalogUnusable           no catalogue there, or one this version must not touch
     └── CatalogDamaged            bytes that are not what was written
 
@@ -35,10 +38,13 @@ __all__ = [
     "InvalidDocument",
     "InvalidFilter",
     "InvalidRequest",
+    "KeyReused",
     "MethodNotAllowed",
     "NotAcceptable",
     "NotAllowed",
     "NotFound",
+    "PreconditionFailed",
+    "RemoteFailure",
     "SwathError",
     "TooLarge",
     "Unavailable",
@@ -94,7 +100,11 @@ class InvalidDocument(InvalidRequest):
 
     def __init__(self, message: str, pointer: str = "") -> None:
         super().__init__(f"{message} (at {pointer})" if pointer else message)
-        self.pointer = pointer
+        self.words, self.pointer = message, pointer
+
+    def within(self, prefix: str) -> InvalidDocument:
+        """The same fault, in a document that is a part of another."""
+        return InvalidDocument(self.words, prefix + self.pointer)
 
 
 class NotAllowed(SwathError):
@@ -121,6 +131,14 @@ class Conflict(SwathError):
     """The id is taken."""
 
 
+class PreconditionFailed(SwathError):
+    """If-Match or If-None-Match does not hold (RFC 9110, section 13.1)."""
+
+
+class KeyReused(SwathError):
+    """One Idempotency-Key for two different requests."""
+
+
 class TooLarge(SwathError):
     """More bytes, vertices or members than `/limits` allows."""
 
@@ -143,6 +161,15 @@ class Unavailable(SwathError):
 
 class DeadlineExceeded(Unavailable):
     """A search took longer than it may."""
+
+
+class RemoteFailure(SwathError):
+    """Another server answered with an error. `status` is HTTP's; also 413 for an answer of too many bytes, 502 for one
+    that cannot be read, 504 for none in time."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class CatalogUnusable(SwathError):

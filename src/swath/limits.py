@@ -29,6 +29,12 @@ class Limits:
     json_depth: int = 200
     query_text_bytes: int = 65_000  # the HTTP parser itself refuses a request line of 64 KB
     cursor_lifetime_seconds: int = 86_400
+    idempotency_seconds: int = 86_400
+    idempotency_key_characters: int = 255
+    atomic_items: int = 100_000
+    atomic_bytes: int = 200_000_000
+    feed_page: int = 1_000
+    feed_wait_seconds: float = 60.0
     deadline_seconds: float = 10.0
     count_budget_seconds: float = 0.25
 

@@ -64,10 +64,14 @@ class Search:
     fields: Fields = field(default_factory=Fields)
     token: str | None = None
     count: Literal["budget", "exact", "none"] = "budget"
+    as_of: int | None = None  # microseconds since 1970
 
     def fingerprint(self) -> bytes:
         """Equal for searches that select and order alike: what a cursor is bound to."""
-        return hashlib.blake2b(repr((self.expression, self.sort)).encode(), digest_size=12).digest()
+        return hashlib.blake2b(repr((self.expression, self.sort, *self._moment())).encode(), digest_size=12).digest()
+
+    def _moment(self) -> tuple[int, ...]:
+        return () if self.as_of is None else (self.as_of,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ class Cursor:
 class StoredItem:
     """An item as the ledger holds it. `links` is packed (see `stac.document.LinkSpans`).
 
-    `served` keeps its bytes with the links of one address, for as long as the ledger keeps the item.
+    `updated` is when this version was committed, `created` when the first one was, in microseconds since 1970. `served`
+    keeps its bytes with the links of one address, for as long as the ledger keeps the item.
     """
 
     seq: int
@@ -97,6 +102,8 @@ class StoredItem:
     id: str
     body: bytes
     links: bytes
+    updated: int = 0
+    created: int = 0
     served: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,15 +20,20 @@ import msgspec
 
 from swath.access import EVERYTHING, Rule
 from swath.catalog import Catalog, SearchRequest, build_search
+from swath.catalog.changes import Event, Feed
 from swath.catalog.exporting import export
+from swath.catalog.history import History, Version
 from swath.catalog.loading import LoadReport, load
+from swath.catalog.preparing import Preparing
 from swath.catalog.request import parse_sort_text
-from swath.errors import InvalidRequest, NotFound
+from swath.catalog.writing import Terms, Writing
+from swath.errors import InvalidRequest
 from swath.formats.reading import Document, Unreadable, read_source
 from swath.limits import LIMITS
 from swath.search import Search, StoredItem
+from swath.stac.patching import merge_patch
 from swath.stac.time import parse_temporal
-from swath.store.base import Mode, Operation, Outcome, Removal
+from swath.store.records import Mode
 
 __all__ = ["Results", "Session"]
 
@@ -103,16 +108,18 @@ class Session:
         filter: str | dict[str, Any] | None = None,  # noqa: A002 - the parameter's name in STAC
         sortby: str | None = None,
         limit: int | None = None,
+        as_of: str | None = None,
     ) -> Results:
         """Items in order, newest first unless `sortby` (`-eo:cloud_cover,id`) says otherwise.
 
-        `filter` is CQL2 text or, as a dict, CQL2 JSON. `limit` None: all. InvalidRequest names what is wrong.
+        `filter` is CQL2 text or, as a dict, CQL2 JSON. `limit` None: all. `as_of`: as they were at that instant.
+        InvalidRequest names what is wrong.
         """
         if limit is not None and limit < 1:
             raise InvalidRequest(f"limit: {limit} is not 1 or more")
         request = _request(
             {"collections": collections, "ids": ids, "bbox": bbox, "intersects": intersects, "datetime": datetime,
-             "query": query, "filter": filter, "sortby": sortby}
+             "query": query, "filter": filter, "sortby": sortby, "as_of": as_of}
         )  # fmt: skip
         return Results(self._catalog, build_search(request), limit, self._rule)
 
@@ -167,7 +174,7 @@ class Session:
         InvalidDocument says what is wrong with a schema.
         """
         raw = msgspec.json.encode(schema) if schema is not None else None
-        self._catalog.declare(collection, raw, self._rule, "python")
+        Writing(self._catalog).declare(collection, raw, self._terms())
 
     def write(
         self, documents: Iterable[dict[str, Any]], *, mode: Mode = "upsert", collection: str | None = None
@@ -183,7 +190,9 @@ class Session:
                 else:
                     yield Document(raw, "documents", number)
 
-        return self._folded(load(self._catalog.ledger, read(), mode=mode, collection=collection, actor="python"))
+        return self._folded(
+            load(self._catalog.ledger, read(), mode=mode, preparing=Preparing(collection), actor="python")
+        )
 
     def _folded(self, report: LoadReport) -> LoadReport:
         try:
@@ -193,24 +202,113 @@ class Session:
             log.warning("folding failed", exc_info=True)
         return report
 
-    def remove(self, collection: str, item: str) -> None:
-        """Delete an item; its versions stay in the history. NotFound when it is not there."""
-        removal = Removal(Operation.DELETE_ITEM, item, collection)
-        outcome = self._catalog.ledger.write([removal], "upsert", "python")[0]
-        if outcome is Outcome.MISSING:
-            raise NotFound(f"there is no item {item!r} in a collection {collection!r}")
+    def patch(self, collection: str, item: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change parts of an item: members of `changes` replace its own, None takes one away (RFC 7396).
 
-    def load(self, *sources: str | Path, mode: Mode = "upsert", collection: str | None = None) -> LoadReport:
-        """Store what files and folders hold; see `swath load`."""
-        documents = (document for source in sources for document in read_source(str(source)))
-        return self._folded(
-            load(self._catalog.ledger, documents, mode=mode, collection=collection, actor="python", folder=self._folder)
-        )
+        What others change at the same time stays. The item as it is then; NotFound, InvalidDocument.
+        """
+        writing = Writing(self._catalog)
+        patch = msgspec.json.encode(changes)
+        done = writing.patch_item(collection, item, lambda body: merge_patch(body, patch), self._terms())
+        found: dict[str, Any] = msgspec.json.decode(writing.item(done).body)
+        return found
+
+    def remove(self, collection: str, item: str | None = None, *, cascade: bool = False) -> None:
+        """Delete an item, or a collection; with `cascade`, also one that holds items. NotFound when it is not there.
+
+        Both can be restored.
+        """
+        writing = Writing(self._catalog)
+        if item is None:
+            writing.delete_collection(collection, self._terms(), cascade=cascade)
+        else:
+            writing.delete_item(collection, item, self._terms())
+
+    def versions(self, collection: str, item: str | None = None) -> list[Version]:
+        """Every version of an item, or of a collection's document, newest first."""
+        return History(self._catalog).versions(collection, item, self._rule)
+
+    def restore(self, collection: str, item: str | None = None, version: str | None = None) -> None:
+        """Bring back a deleted item or collection, or a `version` of an item by its tag."""
+        writing = Writing(self._catalog)
+        if item is None:
+            writing.restore_collection(collection, self._terms())
+        else:
+            writing.restore_item(collection, item, version, self._terms())
+
+    def changes(self, since: str | None = None, **parameters: Any) -> Iterator[tuple[Event, str]]:
+        """What was changed behind a token (or instant), each with the token of its place, up to now.
+
+        `parameters` are those of the feed: `collections`, and `filter` with its `filter_lang`.
+        """
+        feed = Feed(self._catalog, self._rule, **parameters)
+        position, complete = feed.place(since), False
+        while not complete:
+            reading = feed.read(position, LIMITS.feed_page)
+            position, complete = reading.position, reading.complete
+            yield from ((event, feed.token(event.seq)) for event in reading.events)
+
+    def _terms(self) -> Terms:
+        return Terms("python", self._rule)
+
+    def load(
+        self,
+        *sources: str | Path,
+        mode: Mode = "upsert",
+        collection: str | None = None,
+        collections: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> LoadReport:
+        """Store what files, folders and STAC APIs hold; see `swath load`.
+
+        `collections` restricts what comes from an API, `headers` are sent to it. A copy that was stopped goes on, and
+        one that came to its end asks for what is newer. RemoteFailure, Unavailable where it cannot begin; what stops it
+        later is in the report.
+        """
+        report = LoadReport()
+        for copied, group in itertools.groupby(map(str, sources), _is_address):
+            if copied:
+                for url in group:
+                    report.add(self._copy(url, mode, collection, collections, headers))
+                continue
+            documents = (document for source in group for document in read_source(source))
+            report.add(
+                load(
+                    self._catalog.ledger,
+                    documents,
+                    mode=mode,
+                    preparing=Preparing(collection),
+                    actor="python",
+                    folder=self._folder,
+                )
+            )
+        return self._folded(report)
+
+    def _copy(
+        self,
+        url: str,
+        mode: Mode,
+        collection: str | None,
+        collections: Sequence[str] | None,
+        headers: Mapping[str, str] | None,
+    ) -> LoadReport:
+        from swath.catalog.copying import Copy  # its client takes a while to come up
+        from swath.formats.web import Client
+
+        ledger = self._catalog.ledger
+        with Client(url, (headers or {}).items()) as client:
+            copy = Copy(url, client, collections)
+            copy.begin(self._folder, ledger.epoch)
+            return copy.run(ledger, self._folder, mode=mode, collection=collection, actor="python")
 
     def export(self, target: str | Path, **parameters: Any) -> int:
         """Write the items that a search finds to an `.ndjson` or `.parquet` file; returns how many."""
         expression = build_search(SearchRequest(**parameters)).expression
         return export(self._catalog, Path(target), expression, self._rule)
+
+
+def _is_address(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
 
 
 def _request(parameters: dict[str, Any]) -> SearchRequest:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 
 from swath.access import EVERYTHING, Rule
+from swath.catalog.deriving import commit_times, derived_members, members
 from swath.catalog.queryables import (
     MOST_VALUES,
     check_sort,
@@ -24,68 +26,45 @@ from swath.catalog.queryables import (
     sortable_names,
     sortable_schemas,
 )
+from swath.catalog.rules import by_collection, named_collections, names_in, open_part, restricted
+from swath.catalog.views import CollectionPage, CollectionView
 from swath.cql2 import build
-from swath.cql2.ast import And, Boolean, Equal, In, Not, Number, Or, Predicate, Property, Text, walk
+from swath.cql2.ast import Equal, Predicate, Property, Text
 from swath.cql2.bind import ALIASES, bind
 from swath.cql2.evaluate import Evaluator
-from swath.cql2.queryables import Queryables, read_declared
-from swath.errors import CatalogUnusable, InvalidCursor, NotFound
+from swath.cql2.queryables import Queryables
+from swath.errors import CatalogUnusable, Gone, InvalidCursor, NotFound
 from swath.limits import LIMITS
 from swath.search import NEWEST_FIRST, Cursor, Page, Search, StoredItem, open_cursor, seal_cursor
-from swath.stac.document import LinkSpans, decode_compact
-from swath.stac.time import format_instant
-from swath.store.base import (
-    Change,
-    CollectionRecord,
-    Declaration,
-    Index,
-    Ledger,
-    Operation,
-    Outcome,
-    PreparedWrite,
-    PropertyFacts,
-    Removal,
-    Selection,
-    Summary,
-    Version,
-)
-from swath.store.columns.index import SEGMENTS, ColumnIndex, item_frame
-from swath.store.sqlite.ledger import SqliteLedger
+from swath.stac.document import LinkSpans
+from swath.store.base import Index, Ledger, PropertyFacts, Selection, Summary
+from swath.store.columns.index import HISTORY, SEGMENTS, ColumnIndex, item_frame
+from swath.store.records import Change, CollectionRecord, Operation, Version
+from swath.store.sqlite.ledger import HistoryLedger, SqliteLedger
+from swath.store.sqlite.schema import FILE_NAME
 
 __all__ = ["Catalog", "CollectionPage", "CollectionView"]
 
 
-@dataclass(frozen=True, slots=True)
-class CollectionView:
-    """A collection as a caller sees it. `derived` are members that its publisher left out, as JSON text."""
-
-    key: int
-    id: str
-    seq: int
-    body: bytes
-    links: LinkSpans
-    derived: dict[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionPage:
-    """Collections by id. Tokens are None where there is nothing on that side."""
-
-    collections: tuple[CollectionView, ...]
-    next: str | None
-    previous: str | None
-    matched: int
+def _is_remnant(path: Path) -> bool:
+    """Whether somebody was stopped while making a catalogue: it has its name only once it is complete."""
+    return path.name.startswith(f".{FILE_NAME}.")
 
 
 class Catalog:
     """One catalogue, open. Safe to use from any thread."""
 
-    def __init__(self, ledger: Ledger, index: Index) -> None:
+    def __init__(self, ledger: Ledger, index: Index, past: Callable[[], Index] | None = None) -> None:
+        """`past` opens an index that keeps what the other has dropped, for looking at the catalogue as it was."""
         self.ledger = ledger
         self.index = index
+        self.folder: Path | None = None  # where it lies, if it lies in one
+        self._open_past = past
+        self._past: Index | None = None
         self._facts: OrderedDict[tuple[Predicate, int], tuple[PropertyFacts, ...]] = OrderedDict()
         self._collections: OrderedDict[tuple[Predicate, int], dict[str, int]] = OrderedDict()
         self._summaries: OrderedDict[tuple[Predicate, int], dict[int, Summary]] = OrderedDict()
+        self._apart: tuple[Any, dict[int, tuple[PropertyFacts, ...]]] = (None, {})  # of one rule and revision
         self._lock = Lock()
 
     @staticmethod
@@ -96,14 +75,27 @@ class Catalog:
         """
         path = Path(folder)
         if create and not SqliteLedger.exists(path):
-            if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            if path.is_file() or (path.is_dir() and not all(map(_is_remnant, path.iterdir()))):
                 raise CatalogUnusable(f"{path} is not empty and holds no catalogue; name a new folder")
             SqliteLedger.create(path).close()
         ledger = SqliteLedger(path)
-        return Catalog(ledger, ColumnIndex(ledger, path / SEGMENTS, builds=builds))
+        catalog = Catalog(
+            ledger,
+            ColumnIndex(ledger, path / SEGMENTS, builds=builds),
+            lambda: ColumnIndex(HistoryLedger(path), path / HISTORY, builds=builds),
+        )
+        catalog.folder = path
+        return catalog
+
+    @staticmethod
+    def exists(folder: str | Path) -> bool:
+        """Whether there is one in that folder."""
+        return SqliteLedger.exists(Path(folder))
 
     def close(self) -> None:
         self.ledger.close()
+        if isinstance(self._past, ColumnIndex):
+            self._past.close()
 
     # -- items --------------------------------------------------------------------------------
 
@@ -123,44 +115,91 @@ class Catalog:
         head = self.index.refresh(seconds)
         fingerprint = search.fingerprint()
         cursor: Cursor | None = None
-        revision = head
+        index, revision = self.index, head
+        if search.as_of is not None:
+            index, revision = self._as_of(search.as_of, seconds)
         if search.token is not None:
             cursor = open_cursor(search.token, fingerprint, self.ledger.epoch, self.ledger.secret)
             if cursor.revision > head:
                 raise InvalidCursor("the token is from the future of this catalogue; start again without it")
-            # The index tells too: the clock that it was built by may have been ahead.
-            horizon = max(self.index.horizon, self.ledger.horizon(LIMITS.cursor_lifetime_seconds))
-            revision = max(cursor.revision, horizon)
+            if search.as_of is None:
+                revision = max(cursor.revision, self._horizon())
         if search.sort != NEWEST_FIRST and cursor is None:  # a cursor proves that it was allowed
             check_sort(search.sort, self._sortable(rule, head))
-        expression = self._bound(search.expression, rule, revision)
+        expression = self._bound(search.expression, rule, revision, index)
         carried = cursor.matched if cursor else None
         wanted = search.count != "none" and carried is None and (cursor is None or search.count == "exact")
         started = time.monotonic()
-        selection = self._select(search, expression, revision, cursor, wanted, (deadline, abandoned))
+        limits = (deadline, abandoned)
+        selection = self._select(index, search, expression, revision, cursor, wanted, limits)
         found = time.monotonic()
         items = self.ledger.items([hit.seq for hit in selection.hits])
         fitting = _within_budget(items)
         if fitting < len(items):
             search = replace(search, limit=fitting)
-            selection = self._select(search, expression, revision, cursor, wanted, (deadline, abandoned))
+            selection = self._select(index, search, expression, revision, cursor, wanted, limits)
             items = self.ledger.items([hit.seq for hit in selection.hits])
         matched = selection.matched if wanted else carried
         page = self._page(items, selection, matched, revision, fingerprint, cursor)
         return replace(page, steps=selection.steps, seconds=(found - started, time.monotonic() - found))
+
+    def _horizon(self) -> int:
+        """From here on, everything is in the index that searches use."""
+        # The index tells too: the clock that it was built by may have been ahead.
+        return max(self.index.horizon, self.ledger.horizon(LIMITS.cursor_lifetime_seconds))
+
+    def revision_at(self, instant: int) -> int:
+        """The revision at an instant. Gone where history does not reach so far back."""
+        revision, pruned = self.ledger.revision_at(instant), self.ledger.pruned()
+        if revision < pruned:
+            raise Gone(
+                "as-of: the history of this catalogue does not reach so far back; SWATH_HISTORY_DAYS sets how far"
+            )
+        return revision
+
+    def _as_of(self, instant: int, seconds: float) -> tuple[Index, int]:
+        """An index that knows the catalogue as it was, and the revision then."""
+        revision = self.revision_at(instant)
+        if revision >= self._horizon() or self._open_past is None:
+            return self.index, revision
+        if self.folder is not None:
+            with suppress(OSError):  # the process that folds sees by it that somebody looks further back
+                (self.folder / HISTORY).mkdir(exist_ok=True)
+        past = self._past_index()
+        past.refresh(seconds)
+        return past, revision
+
+    def _past_index(self) -> Index:
+        assert self._open_past is not None
+        with self._lock:
+            self._past = past = self._past or self._open_past()
+        return past
+
+    def fold_past(self) -> None:
+        """Bring the index that looks further back up to date."""
+        if self._open_past is not None:
+            while self._past_index().fold():
+                pass
+
+    def check_index(self, *, repair: bool = False) -> list[str]:
+        """What is wrong with the files of the index, in words; with `repair`, they are built anew first."""
+        found = self.index.check(repair=repair)
+        if self._open_past is not None and self.folder is not None and (self.folder / HISTORY).is_dir():
+            found += self._past_index().check(repair=repair)
+        return found
 
     def _sortable(self, rule: Rule, revision: int) -> Iterable[str]:
         if rule == EVERYTHING:
             return self.index.sortable()
         return sortable_names(self._properties(rule, revision))
 
-    def _bound(self, expression: Predicate, rule: Rule, revision: int) -> Predicate:
+    def _bound(self, expression: Predicate, rule: Rule, revision: int, index: Index | None = None) -> Predicate:
         """What the caller asks for and may see, held against what the searched collections declare."""
-        return _restricted(rule, bind(expression, self._declared(expression, rule, revision)))
+        return restricted(rule, bind(expression, self._declared(expression, rule, revision, index or self.index)))
 
-    def _declared(self, expression: Predicate, rule: Rule, revision: int) -> Queryables:
+    def _declared(self, expression: Predicate, rule: Rule, revision: int, index: Index) -> Queryables:
         """The queryables of the collections that a search names, or of all that the caller may see."""
-        by_key = self.index.declared(revision)
+        by_key = index.declared(revision)
         if not by_key:
             return Queryables()
         visible: dict[str, int] = self._cached(
@@ -168,13 +207,14 @@ class Catalog:
             (rule, self.index.indexed_revision),
             lambda: {record.id: record.key for record in self._visible(rule, revision)},
         )
-        named = _named_collections(expression)
+        named = named_collections(expression)
         keys = {visible[name] for name in named & visible.keys()} if named is not None else set(visible.values())
         declared = tuple(by_key[key] for key in sorted(keys & by_key.keys()))
         return Queryables(declared, open_=len(declared) < len(keys) or not keys, aliases=ALIASES)
 
     def _select(
         self,
+        index: Index,
         search: Search,
         expression: Predicate,
         revision: int,
@@ -182,7 +222,7 @@ class Catalog:
         count: bool,
         limits: tuple[float, Callable[[], bool]],
     ) -> Selection:
-        return self.index.select(
+        return index.select(
             expression,
             search.sort,
             search.limit,
@@ -231,8 +271,19 @@ class Catalog:
         if rule == EVERYTHING:
             return True
         this = (Equal(Property("collection"), Text(item.collection)), Equal(Property("id"), Text(item.id)))
-        expression = _restricted(rule, build.conjunction(this, ""))
+        expression = restricted(rule, build.conjunction(this, ""))
         return bool(self.index.select(expression, NEWEST_FIRST, 1, revision=self.index.refresh()).hits)
+
+    def permits_version(self, item: StoredItem, rule: Rule) -> bool:
+        """Whether a rule lets an item through as it stands there, live or not."""
+        if rule == EVERYTHING:
+            return True
+        change = Change(Version(item.seq, Operation.PUT_ITEM, 0, item.id, None), item.body, None)
+        return bool(Evaluator(bind(rule))(item_frame(change, item.collection)).true[0])
+
+    def may_see(self, record: CollectionRecord, rule: Rule) -> bool:
+        """Whether a rule lets a collection through, as it is now."""
+        return self._may_see(record, rule, self.index.refresh())
 
     def walk(self, expression: Predicate, rule: Rule) -> Iterator[StoredItem]:
         """Every selected item at the present revision, in the order in which they were written."""
@@ -262,11 +313,15 @@ class Catalog:
 
     # -- collections --------------------------------------------------------------------------
 
-    def collections(self, limit: int, token: str | None, rule: Rule) -> CollectionPage:
-        """A page of the visible collections, by id in code point order."""
+    def collections(self, limit: int, token: str | None, rule: Rule, as_of: int | None = None) -> CollectionPage:
+        """A page of the visible collections, by id in code point order; those of an instant, as they were then."""
         revision = self.index.refresh()
-        records = self._visible(rule, revision)
-        fingerprint = b"collections."
+        if as_of is None:
+            records = self._visible(rule, revision)
+        else:
+            past = self.ledger.collections_at(self.revision_at(as_of))
+            records = [record for record in past if self._may_see(record, rule, revision)]
+        fingerprint = f"collections {as_of}".encode()
         key, backward = "", False
         if token is not None:
             cursor = open_cursor(token, fingerprint, self.ledger.epoch, self.ledger.secret)
@@ -282,7 +337,7 @@ class Catalog:
             place = Cursor(revision, fingerprint, (collection_id,), towards_start)
             return seal_cursor(place, self.ledger.epoch, self.ledger.secret)
 
-        views = tuple(self._view(record, rule, revision) for record in shown)
+        views = tuple(map(self.past_view, shown)) if as_of is not None else self._views(shown, rule, revision)
         return CollectionPage(
             views,
             next=seal(views[-1].id, False) if views and more_after else None,
@@ -296,7 +351,7 @@ class Catalog:
         revision = self.index.refresh()
         if record is None or not self._may_see(record, rule, revision):
             raise NotFound(f"there is no collection {collection_id!r}")
-        return self._view(record, rule, revision)
+        return self._views([record], rule, revision)[0]
 
     def check_collection(self, collection_id: str, rule: Rule) -> None:
         """NotFound where there is no such collection, and in the same words when the rule hides it."""
@@ -311,17 +366,60 @@ class Catalog:
         if rule == EVERYTHING:
             return True
         bare = Change(Version(0, 1, record.key, "", None), b'{"properties":{}}', None)
-        truth = Evaluator(_by_collection(bind(rule)))(item_frame(bare, record.id))
+        truth = Evaluator(by_collection(bind(rule)))(item_frame(bare, record.id))
         if truth.true[0]:
             return True
         return record.key in self._summary(rule, revision)
 
-    def _view(self, record: CollectionRecord, rule: Rule, revision: int) -> CollectionView:
-        given = msgspec.json.decode(record.body)
-        derived = {}
-        if "extent" not in given:
-            derived["extent"] = msgspec.json.encode(_extent(self._summary(rule, revision).get(record.key)))
-        return CollectionView(record.key, record.id, record.seq, record.body, LinkSpans.unpack(record.links), derived)
+    def view_of(self, record: CollectionRecord, rule: Rule) -> CollectionView:
+        """A live collection, out of its record."""
+        return self._views((record,), rule, self.index.refresh())[0]
+
+    def changed_at(self, view: CollectionView) -> int:
+        """When what a view shows was changed last, or later: what is derived of items may change with any write."""
+        return self.ledger.head_at() if view.derived.keys() - {"created", "updated"} else view.updated
+
+    def past_view(self, record: CollectionRecord) -> CollectionView:
+        """A collection as it was: with what its publisher said then, and nothing that follows from its items now."""
+        links = LinkSpans.unpack(record.links)
+        derived = commit_times(record, members(record.body))
+        return CollectionView(record.key, record.id, record.seq, record.body, links, derived, record.updated)
+
+    def _views(self, records: Sequence[CollectionRecord], rule: Rule, revision: int) -> tuple[CollectionView, ...]:
+        given = [members(record.body) for record in records]
+        lacking = [record.key for record, told in zip(records, given, strict=True) if "summaries" not in told]
+        # Under a rule that looks at items every property of every item would have to be read.
+        facts = self._facts_apart(lacking, rule, revision) if names_in(rule) <= {"collection"} else {}
+        summaries = self._summary(rule, revision)
+        views = []
+        for record, told in zip(records, given, strict=True):
+            derived = derived_members(told, summaries.get(record.key), facts.get(record.key, ()))
+            derived |= commit_times(record, told)
+            links = LinkSpans.unpack(record.links)
+            views.append(CollectionView(record.key, record.id, record.seq, record.body, links, derived, record.updated))
+        return tuple(views)
+
+    def _facts_apart(self, keys: Sequence[int], rule: Rule, revision: int) -> dict[int, tuple[PropertyFacts, ...]]:
+        """What properties the visible items of some collections have, by key."""
+        with self._lock:
+            if self._apart[0] != (rule, revision):
+                self._apart = ((rule, revision), {})
+            known = self._apart[1]
+        lacking = [key for key in keys if key not in known]
+        if lacking:
+            found = self.index.properties_apart(bind(rule), lacking, revision=revision, most_values=MOST_VALUES)
+            known.update({key: found.get(key, ()) for key in lacking})
+        return known
+
+    # -- settings of collections ---------------------------------------------------------------
+
+    def setting(self, collection_id: str, name: str) -> str | None:
+        """How a collection is to be treated: `validation` (off, warn, enforce), `cache_control`."""
+        return self.ledger.setting(collection_id, name)
+
+    def cache_control(self, collection_id: str) -> str:
+        """What caches may do with the documents of a collection; they ask each time unless its publisher says more."""
+        return self.ledger.setting(collection_id, "cache_control") or "no-cache"
 
     # -- what there is to ask for -------------------------------------------------------------
 
@@ -339,29 +437,13 @@ class Catalog:
             records = [record for record in self._visible(rule, revision) if record.id == collection_id]
         by_key = self.index.declared(revision)
         closed = [record.id for record in records if record.key in by_key and by_key[record.key].closed]
-        told = self._properties(_restricted(rule, _open_part(collection_id, closed)), revision)
+        told = self._properties(restricted(rule, open_part(collection_id, closed)), revision)
         schemas = [
             msgspec.json.decode(body)
             for record in records
             if record.key in by_key and (body := self.ledger.declaration(record.id)) is not None
         ]
         return queryables_document(told, [record.id for record in records], schemas, closed=len(closed) == len(records))
-
-    def declare(self, collection_id: str, schema: bytes | None, rule: Rule, actor: str) -> Outcome:
-        """Declare a collection's queryables with a JSON Schema, or take the declaration back (None).
-
-        InvalidDocument names what is wrong with the schema; NotFound where there is no such collection.
-        """
-        self.collection(collection_id, rule)
-        write: PreparedWrite | Removal = Removal(Operation.DELETE_QUERYABLES, collection_id, collection_id)
-        if schema is not None:
-            content, compact = decode_compact(schema, "schema")
-            read_declared(content)
-            write = self.ledger.prepare(Declaration(collection_id, compact))
-        outcome = self.ledger.write([write], "upsert", actor)[0]
-        if outcome is Outcome.NO_COLLECTION:
-            raise NotFound(f"there is no collection {collection_id!r}")
-        return outcome
 
     def sortables(self, collection_id: str | None, rule: Rule) -> dict[str, Any]:
         """Name and JSON Schema of what can be sorted by."""
@@ -372,7 +454,7 @@ class Catalog:
         if collection_id is None:
             return self._properties(rule, revision), [record.id for record in self._visible(rule, revision)]
         self.collection(collection_id, rule)  # NotFound
-        only = _restricted(rule, Equal(Property("collection"), Text(collection_id)))
+        only = restricted(rule, Equal(Property("collection"), Text(collection_id)))
         return self._properties(only, revision), [collection_id]
 
     def _properties(self, rule: Predicate, revision: int) -> tuple[PropertyFacts, ...]:
@@ -402,54 +484,6 @@ class Catalog:
         return value
 
 
-_UNKNOWN = Equal(Property(""), Number(0))  # no property has an empty name: NULL for every item
-
-
-def _by_collection(rule: Predicate) -> Predicate:
-    """What a rule says of a collection by its id alone: every condition on anything else is unknown."""
-    if isinstance(rule, And | Or):
-        return type(rule)(tuple(_by_collection(arg) for arg in rule.args))
-    if isinstance(rule, Not):
-        return Not(_by_collection(rule.arg))
-    names = {node.name for node in walk(rule) if isinstance(node, Property)}
-    return rule if names <= {"collection"} else _UNKNOWN
-
-
-def _restricted(rule: Rule, expression: Predicate) -> Predicate:
-    """What the caller asks for and may see: one expression."""
-    if rule == EVERYTHING:
-        return expression
-    if expression == Boolean(True):
-        return bind(rule)
-    return build.conjunction((bind(rule), expression), "")
-
-
-def _named_collections(expression: Predicate) -> frozenset[str] | None:
-    """The collections that a search is confined to; None where it names none."""
-    named: frozenset[str] | None = None
-    for part in expression.args if isinstance(expression, And) else (expression,):
-        match part:
-            case Equal(Property("collection"), Text(name)) | Equal(Text(name), Property("collection")):
-                these = frozenset((name,))
-            case In(Property("collection"), items):
-                these = frozenset(item.value for item in items if isinstance(item, Text))
-            case _:
-                continue
-        named = these if named is None else named & these
-    return named
-
-
-def _open_part(collection_id: str | None, closed: Sequence[str]) -> Predicate:
-    """Items whose properties are queryables though nobody declared them."""
-    name = Property("collection")
-    parts: list[Predicate] = [Equal(name, Text(collection_id))] if collection_id is not None else []
-    if closed:
-        parts.append(Not(In(name, tuple(map(Text, closed)))))
-    if not parts:
-        return Boolean(True)
-    return parts[0] if len(parts) == 1 else And(tuple(parts))
-
-
 def _within_budget(items: Sequence[StoredItem]) -> int:
     """How many of the items fit into a page; at least one."""
     total = 0
@@ -458,11 +492,3 @@ def _within_budget(items: Sequence[StoredItem]) -> int:
         if total > LIMITS.page_bytes and number:
             return number
     return len(items)
-
-
-def _extent(summary: Summary | None) -> dict[str, Any]:
-    """A STAC extent object of what is there; the whole world and all time while nothing is."""
-    box = list(summary.box) if summary and summary.box else [-180.0, -90.0, 180.0, 90.0]
-    ends = [summary.start, summary.end] if summary else [None, None]
-    interval = [format_instant(end) if end is not None else None for end in ends]
-    return {"spatial": {"bbox": [box]}, "temporal": {"interval": [interval]}}

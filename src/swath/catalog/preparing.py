@@ -14,18 +14,22 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from swath.catalog.door import Door, door
 from swath.errors import InvalidDocument, SwathError
 from swath.formats.reading import Document, Unreadable
-from swath.stac.document import absolute_hrefs, read_document
-from swath.store.base import Ledger, PreparedWrite
+from swath.stac.document import CollectionDocument, ItemDocument, absolute_hrefs, read_document, read_item
+from swath.store.base import Ledger
+from swath.store.records import PreparedWrite
 from swath.store.sqlite.ledger import SqliteLedger
 
 __all__ = ["Prepared", "Preparing"]
@@ -33,6 +37,7 @@ __all__ = ["Prepared", "Preparing"]
 _ALONE_BYTES = 3_000_000  # so much is done before helpers are worth their start
 _CHUNK_BYTES, _CHUNK_DOCUMENTS = 1_000_000, 500
 _AHEAD = 12  # chunks that a helper may have, so that it is not idle while others are written
+_SETTING_SECONDS = 1.0
 _LENGTH = struct.Struct("<I")
 
 
@@ -44,6 +49,7 @@ class Prepared:
     write: PreparedWrite | None = None
     warnings: tuple[str, ...] = ()
     reason: str = ""
+    pointer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +60,42 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """How documents are made ready. `collection` is taken for items that name none, `absolute` resolves hrefs."""
+    """How documents are made ready. `collection` is taken for items that name none, `absolute` resolves hrefs.
+
+    `only`: everything is an item of that collection. `fix`: geometries are mended by the rules of RFC 7946.
+    """
 
     collection: str | None = None
     absolute: str | None = None
+    only: bool = False
+    fix: bool = False
 
-    def one(self, document: Document, ledger: Ledger) -> Prepared:
+    def one(self, document: Document, ledger: Ledger, enter: Door) -> Prepared:
         try:
             raw = document.raw
             if self.absolute is not None:
                 raw = absolute_hrefs(raw, f"{self.absolute.rstrip('/')}/{document.folder}")
-            read = read_document(raw, self.collection or document.within)
+            if self.only:
+                read: ItemDocument | CollectionDocument = read_item(raw, self.collection or "")
+            else:
+                read = read_document(raw, self.collection or document.within)
+            read, notes = enter(read)
         except InvalidDocument as error:
-            return Prepared(_id_of(document.raw), reason=str(error))
-        return Prepared(read.id, ledger.prepare(read), tuple(read.warnings))
+            return Prepared(_id_of(document.raw), reason=error.words, pointer=error.pointer)
+        return Prepared(read.id, ledger.prepare(read), (*read.warnings, *notes))
+
+    def door(self, ledger: Ledger, folder: Path | None) -> Door:
+        """What documents come in by."""
+        return door(partial(_setting, ledger, {}), folder, strictness="off", fix=self.fix)
 
     def many(
         self, documents: Iterable[Document | Unreadable], ledger: Ledger, folder: Path | None
     ) -> Iterator[tuple[Document | Unreadable, Prepared]]:
         """Each document with what became of it, in order. `folder` is the catalogue's; None does without helpers."""
         size, pending = 0, iter(documents)
+        enter = self.door(ledger, folder)
         for document in pending:
-            yield document, self._prepared(document, ledger)
+            yield document, self._prepared(document, ledger, enter)
             size += len(document.raw) if isinstance(document, Document) else 0
             if size > _ALONE_BYTES and folder is not None and _helpers() > 1:
                 break
@@ -88,10 +108,18 @@ class Preparing:
         finally:
             crew.close()
 
-    def _prepared(self, document: Document | Unreadable, ledger: Ledger) -> Prepared:
-        return (
-            Prepared(None, reason=document.reason) if isinstance(document, Unreadable) else self.one(document, ledger)
-        )
+    def _prepared(self, document: Document | Unreadable, ledger: Ledger, enter: Door) -> Prepared:
+        if isinstance(document, Unreadable):
+            return Prepared(None, reason=document.reason)
+        return self.one(document, ledger, enter)
+
+
+def _setting(ledger: Ledger, known: dict[str, tuple[float, str | None]], collection: str) -> str | None:
+    """The `validation` of a collection, looked up now and then."""
+    now = time.monotonic()
+    if collection not in known or now - known[collection][0] > _SETTING_SECONDS:
+        known[collection] = (now, ledger.setting(collection, "validation"))
+    return known[collection][1]
 
 
 def _helpers() -> int:
@@ -226,10 +254,11 @@ def main() -> None:
     first = _receive(sys.stdin.buffer)
     preparing = msgspec.msgpack.decode(first or b"", type=Preparing)
     decode = msgspec.msgpack.Decoder(_Chunk).decode
+    enter = preparing.door(ledger, Path(sys.argv[1]))
     while (message := _receive(sys.stdin.buffer)) is not None:
         chunk = decode(message)
         ledger.packing = chunk.packing
-        done = [preparing.one(document, ledger) for document in chunk.documents]
+        done = [preparing.one(document, ledger, enter) for document in chunk.documents]
         try:
             _send(sys.stdout.buffer, msgspec.msgpack.encode(done))
         except BrokenPipeError:  # the loader has gone

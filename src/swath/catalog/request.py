@@ -38,13 +38,13 @@ from swath.cql2.ast import (
 from swath.cql2.bind import resolve
 from swath.cql2.json import parse_json
 from swath.cql2.text import parse_text
-from swath.errors import InvalidFilter, InvalidRequest
+from swath.errors import InvalidFilter, InvalidRequest, shown
 from swath.limits import LIMITS
 from swath.search import NEWEST_FIRST, Fields, Search, SortKey
 from swath.stac.geometry import parse_bbox, read_geometry
-from swath.stac.time import parse_interval
+from swath.stac.time import parse_interval, parse_temporal
 
-__all__ = ["CRS84", "SearchRequest", "build_search", "parse_sort_text"]
+__all__ = ["CRS84", "SearchRequest", "build_search", "parse_sort_text", "read_instant"]
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 T = TypeVar("T")
@@ -69,6 +69,7 @@ class SearchRequest:
     token: str | None = None
     count: Literal["budget", "exact", "none"] = "budget"
     explain: bool = False
+    as_of: str | None = None
 
 
 def build_search(request: SearchRequest) -> Search:
@@ -102,7 +103,16 @@ def build_search(request: SearchRequest) -> Search:
         fields=request.fields,
         token=request.token,
         count=request.count,
+        as_of=read_instant(request.as_of) if request.as_of is not None else None,
     )
+
+
+def read_instant(text: str) -> int:
+    """An instant of RFC 3339, as `as-of` names it, in microseconds since 1970."""
+    span = parse_temporal(text)
+    if span is None or span[0] != span[1]:
+        raise InvalidRequest(f"as-of: {shown(text)} is no instant such as 2026-01-31T12:00:00Z")
+    return span[0]
 
 
 def _all(parts: Sequence[Predicate]) -> Predicate:

@@ -15,16 +15,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import apsw
+import msgspec
 import shapely
 
 from swath import __version__
 from swath.catalog import Catalog
 from swath.errors import SwathError
 from swath.limits import LIMITS
+from swath.store.sqlite.backup import backup, restore
 from swath.store.sqlite.check import MANIFEST_DAMAGED, check
 from swath.store.sqlite.schema import FILE_NAME, FORMAT
 
-__all__ = ["run_check", "run_doctor"]
+__all__ = ["run_backup", "run_check", "run_doctor", "run_restore"]
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two connections could corrupt the log (sqlite.org/wal.html, WAL-reset bug)
 
@@ -36,7 +38,7 @@ def run_check(folder: Path, *, repair: bool, as_json: bool) -> int:
     if not report.problems:  # the index is made from the ledger: it comes second
         catalog = Catalog.open(folder)
         try:
-            report.problems.extend(catalog.index.check(repair=repair))
+            report.problems.extend(catalog.check_index(repair=repair))
         finally:
             catalog.close()
     if as_json:
@@ -103,3 +105,28 @@ def _catalogue_findings(folder: Path) -> Iterator[tuple[str, str, str | None]]:
     yield "writable", "yes" if writable else "no", None if writable else f"give yourself write access to {folder}"
     free = shutil.disk_usage(folder).free
     yield "disk", f"{free / 1e9:,.1f} GB free", "make room: less than 1 GB is left" if free < 1e9 else None
+
+
+def run_backup(folder: Path, file: Path, *, as_json: bool) -> int:
+    revision = backup(folder, file)
+    size = file.stat().st_size
+    if as_json:
+        print(msgspec.json.encode({"file": str(file), "revision": revision, "bytes": size}).decode())
+    else:
+        print(f"{file}: {size:,} bytes, the catalogue at revision {revision:,}", file=sys.stderr)
+    return 0
+
+
+def run_restore(file: Path, folder: Path, *, as_json: bool) -> int:
+    revision = restore(file, folder)
+    catalog = Catalog.open(folder)
+    try:
+        while catalog.index.fold():
+            pass
+    finally:
+        catalog.close()
+    if as_json:
+        print(msgspec.json.encode({"catalog": str(folder), "revision": revision}).decode())
+    else:
+        print(f"{folder}: restored at revision {revision:,}; next: swath serve {folder}", file=sys.stderr)
+    return 0

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from swath.access import EVERYTHING
 from swath.catalog import Catalog
+from swath.catalog.writing import Terms, Writing
 from swath.errors import InvalidDocument, NotFound
-from swath.store.base import Outcome
+from swath.store.records import Outcome
 
 __all__ = ["run_queryables"]
 
@@ -24,7 +25,7 @@ def run_queryables(folder: Path, collection: str | None, file: str | None, *, re
         if file is not None:
             schema = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         try:
-            outcome = catalog.declare(collection, schema, EVERYTHING, "cli")
+            outcome = Writing(catalog).declare(collection, schema, Terms("cli"))
         except InvalidDocument as error:
             raise InvalidDocument(f"{file}: {error}") from None
     finally:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from swath import __version__
+from swath.cli.editing import register
 
 __all__ = ["app", "main", "run"]
 
@@ -21,11 +22,13 @@ app = App(
     help="Load STAC items, search them, serve them. Start with `swath demo`.",
     help_format="plaintext",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` has words for it
 )
 
 CatalogFolder = Annotated[Path, Parameter(help="folder of the catalogue")]
 # Values such as -180,0,180,90 and -datetime are no options.
 Words = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+Header = Annotated[list[str] | None, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="print JSON instead of words")]
 
 
@@ -62,31 +65,51 @@ def load(
     mode: Literal["upsert", "insert", "ignore"] = "upsert",
     collection: str | None = None,
     absolute: str | None = None,
+    collections: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    header: Header = None,
+    full: Annotated[bool, Parameter(negative="")] = False,
+    restart: Annotated[bool, Parameter(negative="")] = False,
+    elsewhere: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> int:
-    """Load items and collections from files and folders; `-` reads standard input.
+    """Load items and collections from files, folders and STAC APIs; `-` reads standard input.
 
     Takes NDJSON, single JSON documents, ItemCollections, static catalogue folders and GeoParquet, told by
     their content. Refused documents are listed with file, line, id and reason; the others are kept.
 
+    From an address it copies what is there. Stopped and run again, it goes on where it was; once it has come to
+    the end, it asks only for what is newer, where the API can tell.
+
     Parameters
     ----------
     sources
-        Files or folders.
+        Files, folders or addresses.
     mode
         What to do with an id that is there: replace it (the same bytes make no new version), refuse, or keep.
     collection
         Collection of items that name none.
     absolute
         Address of the folder that the files come from: relative hrefs are resolved against it.
+    collections
+        Only these collections of an API.
+    header
+        A header to send to an API, such as 'Authorization: Bearer …'; may be repeated.
+    full
+        Copy everything, not only what is newer than the last run.
+    restart
+        Forget where the last run stopped, and begin anew.
+    elsewhere
+        Follow links of a static catalogue to other servers too.
     """
     from swath.cli.loading import run_load
+    from swath.cli.remote import Remote
 
     unknown = [source for source in sources if source.startswith("-") and source != "-"]
     if unknown:
         print(f"swath: unknown option {unknown[0]}\nSee: swath load --help", file=sys.stderr)
         return USAGE
-    return run_load(catalog, sources, mode, collection, absolute, as_json=json)
+    remote = Remote(collections, header, restart, full, elsewhere)
+    return run_load(catalog, sources, mode, collection, absolute, remote, as_json=json)
 
 
 @app.command
@@ -136,6 +159,7 @@ def search(
     limit: int = 10,
     count: Annotated[bool, Parameter(negative="")] = False,
     explain: Annotated[bool, Parameter(negative="")] = False,
+    header: Header = None,
     json: Json = False,
 ) -> int:
     """Search a catalogue folder or a STAC API.
@@ -164,11 +188,15 @@ def search(
         Print only how many there are.
     explain
         Print how the items are found: what was counted, which way was taken, rows and time of each step.
+    header
+        A header to send to an API, such as 'Authorization: Bearer …'; may be repeated.
     """
     from swath.cli.searching import run_search
 
     words = {"bbox": bbox, "intersects": intersects, "datetime": datetime, "filter": filter, "sortby": sortby}
-    return run_search(source, collections, ids, words, limit, count_only=count, as_json=json, explain=explain)
+    return run_search(
+        source, collections, ids, words, limit, count_only=count, as_json=json, explain=explain, header=header
+    )
 
 
 @app.command
@@ -227,6 +255,61 @@ def queryables(
     return run_queryables(catalog, collection, file, remove=remove)
 
 
+schemas = App(name="schemas", help="JSON Schemas of STAC and its extensions that documents are held against.")
+app.command(schemas)
+
+
+@schemas.command(name="add")
+def add_schemas(
+    catalog: CatalogFolder,
+    /,
+    *sources: Path,
+    uri: str | None = None,
+    mirror: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Put JSON Schemas into the folder CATALOG/schemas. None is ever fetched: what documents name must be there.
+
+    Parameters
+    ----------
+    sources
+        Files, or folders of them.
+    uri
+        Address of the schema, where its $id is missing or wrong; for one file.
+    mirror
+        The files of the folders lie under host and path of their addresses, as `wget -x` leaves them.
+    """
+    from swath.cli.schemas import run_add
+
+    if not sources or (uri is not None and (len(sources) > 1 or mirror)):
+        words = "name at least one file or folder" if not sources else "--uri is for one file"
+        print(f"swath: {words}\nSee: swath schemas add --help", file=sys.stderr)
+        return USAGE
+    return run_add(catalog, sources, uri, mirror=mirror, as_json=json)
+
+
+@schemas.command(name="list")
+def list_schemas(catalog: CatalogFolder, /, *, json: Json = False) -> int:
+    """Print the addresses of the schemas that are there."""
+    from swath.cli.schemas import run_list
+
+    return run_list(catalog, as_json=json)
+
+
+@schemas.command(name="remove")
+def remove_schema(catalog: CatalogFolder, uri: str, /, *, json: Json = False) -> int:
+    """Take a schema out.
+
+    Parameters
+    ----------
+    uri
+        Its address, as `swath schemas list` prints it.
+    """
+    from swath.cli.schemas import run_remove
+
+    return run_remove(catalog, uri, as_json=json)
+
+
 @app.command
 def check(
     catalog: CatalogFolder, /, *, repair: Annotated[bool, Parameter(negative="")] = False, json: Json = False
@@ -255,6 +338,9 @@ def doctor(catalog: Path | None = None, /, *, json: Json = False) -> int:
     from swath.cli.checking import run_doctor
 
     return run_doctor(catalog, as_json=json)
+
+
+register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from swath.errors import InvalidRequest, NotFound, Unavailable
+from swath.errors import InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from swath.formats.web import Client, Request
 
 __all__ = ["run_search"]
 
@@ -28,6 +28,7 @@ def run_search(
     count_only: bool,
     as_json: bool,
     explain: bool = False,
+    header: list[str] | None = None,
 ) -> int:
     parameters = _parameters(collections, ids, words)
     if limit < 0:
@@ -35,9 +36,11 @@ def run_search(
     if explain and count_only:
         raise InvalidRequest("give either --explain, which tells how a page is found, or --count")
     if explain:
-        return _explain(source, parameters, limit, as_json)
+        return _explain(source, parameters, limit, as_json, header)
     if source.startswith(("http://", "https://")):
-        matched, found = _remote(source, parameters, limit, count_only)
+        matched, found = _remote(source, parameters, limit, count_only, header)
+    elif header:
+        raise InvalidRequest("--header is for addresses, and none is named")
     else:
         matched, found = _local(source, parameters, limit, count_only)
     if count_only:
@@ -53,11 +56,13 @@ def run_search(
     return 0
 
 
-def _explain(source: str, parameters: dict[str, Any], limit: int, as_json: bool) -> int:
+def _explain(source: str, parameters: dict[str, Any], limit: int, as_json: bool, header: list[str] | None) -> int:
     """Print how a page is found instead of its items."""
     if source.startswith(("http://", "https://")):
         body = {**_body(parameters), "limit": limit or 10, "count": "none", "explain": True}
-        told = _post(urljoin(source.rstrip("/") + "/", "search"), body).get("explain")
+        from swath.formats.paging import ask
+
+        told = json.loads(ask(_client(source, header), _posted(source, body)).raw).get("explain")
         if told is None:
             raise NotFound(f"{source} does not tell how it searches")
     else:
@@ -137,52 +142,32 @@ def _body(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _remote(
-    source: str, parameters: dict[str, Any], limit: int, count_only: bool
+    source: str, parameters: dict[str, Any], limit: int, count_only: bool, header: list[str] | None
 ) -> tuple[int | None, Iterator[dict[str, Any]]]:
-    body = _body(parameters)
+    from swath.formats.paging import walk
+
     page_size = 1 if count_only else min(limit or 1_000, 1_000)
-    first = _post(urljoin(source.rstrip("/") + "/", "search"), {**body, "limit": page_size})
-    matched = first.get("numberMatched", first.get("context", {}).get("matched"))
-    items = _pages(first, {**body, "limit": page_size})
-    return matched, islice(items, limit) if limit else items
+    sheets = walk(_client(source, header), _posted(source, {**_body(parameters), "limit": page_size}))
+    first = next(sheets)
+    if first.kind != "features":
+        raise InvalidRequest(f"{first.url} did not answer an ItemCollection")
+    items = (json.loads(raw) for sheet in chain((first,), sheets) for raw in sheet.elements)
+    return first.matched, islice(items, limit) if limit else items
 
 
-def _pages(page: dict[str, Any], body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    while True:
-        yield from page.get("features", ())
-        following = next((link for link in page.get("links", ()) if link.get("rel") == "next"), None)
-        if following is None or not page.get("features"):
-            return
-        if str(following.get("method", "GET")).upper() == "POST":
-            sent = following.get("body", {})
-            page = _post(following["href"], {**body, **sent} if following.get("merge") else sent)
-        else:
-            page = _ask(urllib.request.Request(following["href"]))
+def _client(source: str, header: list[str] | None) -> Client:
+    from swath.formats.web import Client, read_headers
+
+    def told(words: str) -> None:
+        print(f"waiting: {words}", file=sys.stderr)
+
+    return Client(source, read_headers(header or ()), attempts=3, told=told)
 
 
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    return _ask(
-        urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
-    )
+def _posted(source: str, body: dict[str, Any]) -> Request:
+    from swath.formats.web import Request, without_secrets
 
-
-def _ask(request: urllib.request.Request) -> dict[str, Any]:
-    request.add_header("Accept", "application/geo+json, application/json")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            value = json.load(answer)
-    except urllib.error.HTTPError as error:
-        words = error.read(2_000).decode("utf-8", "replace")
-        with contextlib.suppress(ValueError, AttributeError):
-            words = json.loads(words).get("description", words)
-        raise NotFound(f"{request.full_url} answered {error.code}: {words}") from None
-    except (urllib.error.URLError, OSError) as error:
-        raise Unavailable(f"cannot reach {request.full_url}: {getattr(error, 'reason', error)}") from None
-    except ValueError:
-        raise InvalidRequest(f"{request.full_url} did not answer JSON; is it the address of a STAC API?") from None
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{request.full_url} did not answer an ItemCollection")
-    return value
+    return Request(urljoin(without_secrets(source).rstrip("/") + "/", "search"), "POST", body=body)
 
 
 def _line(item: dict[str, Any]) -> str:

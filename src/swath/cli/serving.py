@@ -106,7 +106,7 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
         print(f"Anyone who reaches {host} can read this catalogue, {write}.", file=sys.stderr)
     if on_ready is not None:
         threading.Thread(target=_when_ready, args=(url, on_ready), daemon=True).start()
-    with beside(folder):
+    with beside(folder, days=settings.history_days):
         if settings.workers > 1:
             Multiprocess(config, sockets=[listener]).run()
             return 0

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import secrets
+import signal
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swath.access import EVERYTHING
 from swath.catalog import Catalog
+from swath.catalog.webhooks import Webhooks
 from swath.config import Settings
 from swath.errors import (
     DeadlineExceeded,
@@ -35,15 +40,19 @@ from swath.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from swath.http.bulk import work_on
 from swath.http.call import Call
 from swath.http.errors import problem
 from swath.http.fairness import FairPool
-from swath.http.guard import check_write
+from swath.http.guard import check_write, private_webhooks, takes_writes
+from swath.http.idempotency import done_once
 from swath.http.kept import KeptAnswers
 from swath.http.links import ADDRESSING, Address, address_of, caller_of
 from swath.http.middleware import Compression, Cors
 from swath.http.openapi import document
-from swath.http.routes import ROUTES, Route
+from swath.http.route import Route
+from swath.http.routes import ROUTES
+from swath.jobs import WORK
 from swath.limits import LIMITS
 
 __all__ = ["create_app"]
@@ -51,6 +60,9 @@ __all__ = ["create_app"]
 log = logging.getLogger("swath.http")
 
 _QUICK_SECONDS = 0.002
+_WRITERS = 32
+_PATIENCE_SECONDS = 5.0  # for a job to come to a place where it can be left
+_STAGED_AT_ONCE = 1_000_000
 _SMALL = 4_000  # bytes that are read at once, whatever they say
 _MOST_SLOW, _MOST_ADDRESSES = 10_000, 1_000
 
@@ -67,6 +79,9 @@ class _Application:
         self.catalog: Catalog | None = catalog if isinstance(catalog, Catalog) else None
         self.trusted = settings.proxy_networks()
         self.pool: FairPool | None = None
+        self.told_to_stop = threading.Event()
+        # Writes wait for their commit together: many at a time share one.
+        self.writers = ThreadPoolExecutor(_WRITERS, "write")
         self.addresses: dict[tuple[Any, ...], Address] = {}
         self.kept = KeptAnswers(settings.kept_answers_mb * 1_000_000)
         self.slow: OrderedDict[bytes, None] = OrderedDict()  # requests that were too much for the event loop
@@ -93,12 +108,27 @@ class _Application:
         if self.catalog is None:
             # A process of its own builds the index, not one that others wait for.
             self.catalog = Catalog.open(self.source, builds=False)  # type: ignore[arg-type]
+        _note_signals(self.told_to_stop)
         self.pool = FairPool(self.settings.search_threads, self.settings.search_queue)
         self.pool.submit(self.catalog.index.refresh)
+        over = threading.Event()
+        workers = []
+        if takes_writes(self.settings) and self.catalog.folder is not None:
+            webhooks = Webhooks(self.catalog, private=private_webhooks(self.settings))
+            workers = [
+                threading.Thread(target=work_on, args=(self.catalog, over), name="jobs", daemon=True),
+                threading.Thread(target=webhooks.work, args=(over,), name="webhooks", daemon=True),
+            ]
+        for worker in workers:
+            worker.start()
         try:
             yield
         finally:
+            over.set()
+            for worker in workers:
+                await asyncio.to_thread(worker.join, _PATIENCE_SECONDS)
             self.pool.close()
+            self.writers.shutdown()
             if opened:
                 self.catalog.close()
 
@@ -123,8 +153,9 @@ class _Application:
         address = self.address(request.scope)
         if route.writes:
             check_write(self.settings, address, request.headers)
-        body = await self.body(request, route) if route.body else b""
         assert self.catalog is not None
+        upload = await self.staged(request, route) if route.staged else None
+        body = await self.body(request, route) if route.body and not route.staged else b""
         call = Call(
             catalog=self.catalog,
             settings=self.settings,
@@ -135,15 +166,23 @@ class _Application:
             query=request.scope["query_string"],
             path={name: _unquote(value) for name, value in request.path_params.items()},
             body=body,
+            upload=upload,
             headers=request.headers,
             document=self.document,
+            stopping=self.stopping,
             seconds=_QUICK_SECONDS if route.lane == "quick" else LIMITS.deadline_seconds,
             quick=route.lane == "quick",
         )
+        if route.lane == "stream":
+            streamed: Response = await route.handler(call)
+            return streamed
+        handler: Callable[[Call], Response] = route.handler
         if route.lane == "loop":
-            return route.handler(call)
+            return handler(call)
         if route.lane == "side":
-            return await asyncio.to_thread(route.handler, call)
+            return await asyncio.to_thread(handler, call)
+        if route.lane == "write":
+            return await asyncio.get_running_loop().run_in_executor(self.writers, done_once, handler, call)
         assert self.pool is not None
         if route.lane == "search":
             return await self.in_thread(request, route, call, b"")
@@ -183,12 +222,13 @@ class _Application:
         if mark in self.slow or len(call.query) + len(call.body) > _SMALL:
             return None
         try:
-            return route.handler(call)
+            answer: Response = route.handler(call)
         except DeadlineExceeded:
             self.slow[mark] = None
             if len(self.slow) > _MOST_SLOW:
                 self.slow.popitem(last=False)
             return None
+        return answer
 
     def timed(self, route: Route, call: Call, mark: bytes, until: float) -> Response:
         """In a thread. What was slow for once, as it is when nothing has been read yet, is tried in the loop again."""
@@ -196,7 +236,7 @@ class _Application:
         if started > until:
             raise Unavailable("the server is busy; try again in a moment", 5)
         call.catalog.index.refresh(until - started)
-        answer = route.handler(replace(call, seconds=until - time.monotonic()))
+        answer: Response = route.handler(replace(call, seconds=until - time.monotonic()))
         if time.monotonic() - started < _QUICK_SECONDS:
             self.slow.pop(mark, None)
         return answer
@@ -219,6 +259,10 @@ class _Application:
             self.addresses[key] = found
         return found
 
+    def stopping(self) -> bool:
+        """Whether the server was told to stop: streams end then, which nobody else would end."""
+        return self.told_to_stop.is_set()
+
     def document(self, address: Address) -> dict[str, Any]:
         return document(address, self.settings)
 
@@ -231,12 +275,31 @@ class _Application:
             if size > LIMITS.body_bytes:
                 raise TooLarge(f"the body is larger than {LIMITS.body_bytes:,} bytes")
             chunks.append(chunk)
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if size and media_type not in ("application/json", "application/geo+json", "application/schema+json"):
-            raise UnsupportedMediaType(
-                f"{route.path} reads application/json, not {media_type[:80] or 'a body without Content-Type'!r}"
-            )
+        if size:
+            check_media_type(request, route)
         return b"".join(chunks)
+
+    async def staged(self, request: Request, route: Route) -> Path:
+        """The body in a file, of whatever length it is."""
+        assert self.catalog is not None
+        assert self.catalog.folder is not None
+        check_media_type(request, route)
+        folder = self.catalog.folder / WORK
+        await asyncio.to_thread(folder.mkdir, exist_ok=True)
+        path = folder / f"{secrets.token_hex(8)}.upload~"
+        try:
+            with path.open("wb") as out:
+                waiting = bytearray()
+                async for chunk in request.stream():
+                    waiting += chunk
+                    if len(waiting) > _STAGED_AT_ONCE:
+                        await asyncio.to_thread(out.write, bytes(waiting))
+                        waiting.clear()
+                await asyncio.to_thread(out.write, bytes(waiting))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
 
     async def no_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -256,6 +319,29 @@ class _Application:
     async def failed(self, request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
         return problem(error, request.scope["path"])
+
+
+def _note_signals(told: threading.Event) -> None:
+    """Notice what the server handles: it waits for requests to end, and knows no streams."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.getsignal(number)
+        if callable(before):
+
+            def noticed(received: int, frame: Any, before: Any = before) -> None:
+                told.set()
+                before(received, frame)
+
+            signal.signal(number, noticed)
+
+
+def check_media_type(request: Request, route: Route) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in route.accepts:
+        raise UnsupportedMediaType(
+            f"{route.path} reads {route.accepts[0]}, not {media_type[:80] or 'a body without Content-Type'!r}"
+        )
 
 
 def _unquote(text: str) -> str:

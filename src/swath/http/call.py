@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from starlette.datastructures import Headers
 
 from swath.access import Rule
 from swath.catalog import Catalog
@@ -21,7 +25,8 @@ __all__ = ["Call"]
 class Call:
     """What a handler needs. `path` holds the decoded parts of the route, `rule` what the caller may see.
 
-    A search may take so many `seconds`. `quick`: others wait for it. `abandoned` is set when the caller has gone.
+    A search may take so many `seconds`. `quick`: others wait for it. `abandoned` is set when the caller has gone;
+    `stopping` tells that the server wants to end.
     """
 
     catalog: Catalog
@@ -33,11 +38,22 @@ class Call:
     query: bytes
     path: dict[str, str]
     body: bytes
-    headers: Mapping[str, str]
+    headers: Headers
     document: Callable[[Address], dict[str, Any]]
+    actor: str = "http"
+    upload: Path | None = None  # the body of a route that keeps it in a file
     seconds: float = LIMITS.deadline_seconds
     quick: bool = False
     abandoned: threading.Event = field(default_factory=threading.Event)
+    stopping: Callable[[], bool] = lambda: False
+
+    def digest(self) -> bytes:
+        """A hash of the body."""
+        said = hashlib.blake2b(self.body, digest_size=16)
+        if self.upload is not None:
+            with self.upload.open("rb") as stream:
+                said.update(hashlib.file_digest(stream, "blake2b").digest())
+        return said.digest()
 
     def parameters(self, allowed: tuple[str, ...]) -> Query:
         return parse_query(self.query, allowed)

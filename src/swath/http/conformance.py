@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["CLASSES"]
+from swath.config import Settings
+from swath.http.guard import takes_writes
+
+__all__ = ["CLASSES", "WRITE_CLASSES", "classes"]
 
 _STAC = "https://api.stacspec.org"
 _OGC = "http://www.opengis.net/spec"
@@ -44,3 +47,14 @@ CLASSES: tuple[str, ...] = (
     f"{_OGC}/cql2/1.0/conf/functions",
     f"{_OGC}/cql2/1.0/conf/arithmetic",
 )
+
+# Only of a server that takes writes.
+WRITE_CLASSES: tuple[str, ...] = (
+    f"{_STAC}/v1.0.0/ogcapi-features/extensions/transaction",
+    f"{_STAC}/v1.0.0/collections/extensions/transaction",
+)
+
+
+def classes(settings: Settings) -> tuple[str, ...]:
+    """What a server with these settings conforms to."""
+    return CLASSES + WRITE_CLASSES if takes_writes(settings) else CLASSES

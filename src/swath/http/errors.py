@@ -26,8 +26,10 @@ ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.NotAcceptable, 406, "NotAcceptable"),
     (errors.Conflict, 409, "Conflict"),
     (errors.Gone, 410, "Gone"),
+    (errors.PreconditionFailed, 412, "PreconditionFailed"),
     (errors.TooLarge, 413, "TooLarge"),
     (errors.UnsupportedMediaType, 415, "UnsupportedMediaType"),
+    (errors.KeyReused, 422, "IdempotencyKeyReused"),
     (errors.Unavailable, 503, "Unavailable"),
 )
 

@@ -15,7 +15,7 @@ from swath.config import Settings
 from swath.errors import NotAllowed
 from swath.http.links import Address
 
-__all__ = ["check_explain", "check_write", "is_loopback", "takes_writes"]
+__all__ = ["check_explain", "check_write", "is_loopback", "private_webhooks", "takes_writes"]
 
 
 def is_loopback(host: str) -> bool:
@@ -30,6 +30,11 @@ def is_loopback(host: str) -> bool:
 
 def takes_writes(settings: Settings) -> bool:
     return settings.writes == "on" or (settings.writes == "loopback" and is_loopback(settings.host))
+
+
+def private_webhooks(settings: Settings) -> bool:
+    """Whether subscribers may be in private networks: of a server that only this machine reaches, or as it is set."""
+    return settings.private_webhooks == "on" or (settings.private_webhooks == "loopback" and is_loopback(settings.host))
 
 
 def check_explain(settings: Settings, request: SearchRequest, address: Address) -> None:

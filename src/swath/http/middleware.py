@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Compression", "Cors"]
 
-_EXPOSED = b"Allow, Content-Language, ETag, Link, Location, Retry-After"
+_EXPOSED = b"Allow, Content-Language, ETag, Last-Modified, Link, Location, Retry-After, Swath-Notes"
 _REQUESTED = b"Accept, Authorization, Content-Type, If-None-Match"
 _SMALLEST = 700
 _LARGE = 256_000
@@ -72,7 +72,10 @@ class Compression:
         async def packed(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                start = message
+                if (b"x-accel-buffering", b"no") in message["headers"]:  # a stream: nobody waits for its first part
+                    await send(message)
+                else:
+                    start = message
                 return
             if start is not None:
                 body, headers = message.get("body", b""), [*start["headers"], (b"vary", b"Accept-Encoding")]

@@ -8,7 +8,8 @@ from swath import __version__
 from swath.config import Settings
 from swath.http.errors import ERRORS, PROBLEM_JSON
 from swath.http.links import Address
-from swath.http.routes import ROUTES, Route
+from swath.http.route import JSON_BODIES, Route
+from swath.http.routes import ROUTES
 from swath.limits import LIMITS
 
 __all__ = ["document"]
@@ -51,6 +52,25 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "token": _query("token", "a place in the result, out of a `next` or `prev` link", _TEXT),
     "count": _query("count", "`none` saves the count, `exact` waits for it", {"type": "string",
                                                                                 "enum": ["exact", "none"]}),
+    "as-of": _query("as-of", "an RFC 3339 instant: the catalogue as it was then", _TEXT),
+    "cascade": _query("cascade", "delete the collection's items too", {"type": "boolean"}),
+    "version": {"name": "version", "in": "path", "required": True, "schema": _TEXT,
+                "description": "tag of a version: the first part of its ETag"},
+    "webhook": {"name": "webhook", "in": "path", "required": True, "schema": _TEXT, "description": "id of a webhook"},
+    "delivery": {"name": "delivery", "in": "path", "required": True, "schema": _TEXT,
+                 "description": "number of a dead letter"},
+    "job": {"name": "job", "in": "path", "required": True, "schema": _TEXT, "description": "id of a job"},
+    "mode": _query("mode", "what to do with an id that is there: refuse it, replace the item, or keep it",
+                   {"type": "string", "enum": ["insert", "upsert", "ignore"], "default": "insert"}),
+    "atomic": _query("atomic", f"all or none, at most {LIMITS.atomic_items:,} items", {"type": "boolean"}),
+    "dry_run": _query("dry_run", "only tell what would be done", {"type": "boolean"}),
+    "fix": _query("fix", "mend geometries by the rules of RFC 7946; what was changed is said in Swath-Notes",
+                  {"type": "boolean"}),
+    "report": _query("report", "which items to report", {"type": "string", "enum": ["all", "refused"]}),
+    "since": _query("since", "a token out of the feed, an RFC 3339 instant, or `now`; without it, from the beginning",
+                    _TEXT),
+    "wait": _query("wait", f"seconds to wait where there is nothing new, at most {LIMITS.feed_wait_seconds:g}",
+                   {"type": "integer", "minimum": 0}),
     "explain": _query("explain", "tell how the items were found; where the server allows it", {"type": "boolean"}),
 }  # fmt: skip
 
@@ -81,9 +101,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "collection": {
         "type": "object",
-        "description": "A STAC Collection as its publisher wrote it, with links of this server.",
+        "description": "A STAC Collection as its publisher wrote it, with links of this server. Where extent, "
+        "summaries and swath:items (the number of items) were left out, they are told from the items.",
         "required": ["id", "links", "extent"],
-        "properties": {"id": _TEXT, "links": _LINKS, "extent": {"type": "object"}},
+        "properties": {"id": _TEXT, "links": _LINKS, "extent": {"type": "object"}, "summaries": {"type": "object"},
+                       "swath:items": {}},
     },
     "collections": {
         "type": "object",
@@ -158,6 +180,96 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "token": _TEXT,
             "count": {"type": "string", "enum": ["exact", "none"]},
             "explain": {"type": "boolean"},
+            "as-of": _TEXT,
+        },
+    },
+    "items": {
+        "type": "object",
+        "description": "A STAC Item, or an ItemCollection of them.",
+        "required": ["type"],
+        "properties": {"type": {"type": "string", "enum": ["Feature", "FeatureCollection"]}},
+    },
+    "bulkItems": {
+        "type": "object",
+        "required": ["items"],
+        "properties": {"items": {"type": "object", "additionalProperties": {"type": "object"}},
+                       "method": {"type": "string", "enum": ["insert", "upsert"]}},
+    },
+    "report": {
+        "type": "object",
+        "required": ["collection", "mode", "created", "updated", "unchanged", "ignored", "refused", "items"],
+        "properties": {
+            "collection": _TEXT, "mode": _TEXT, "created": _COUNT, "updated": _COUNT, "unchanged": _COUNT,
+            "ignored": _COUNT, "refused": _COUNT, "not_done": _COUNT,
+            "items": {"type": "array", "items": {
+                "type": "object",
+                "required": ["line", "outcome"],
+                "properties": {"line": _COUNT, "id": {"description": "null where it could not be told"},
+                               "outcome": _TEXT, "reason": _TEXT, "pointer": _TEXT},
+            }},
+        },
+    },
+    "job": {
+        "type": "object",
+        "description": "OGC API - Processes, statusInfo.",
+        "required": ["jobID", "type", "status", "links"],
+        "properties": {"jobID": _TEXT, "type": _TEXT, "created": _TEXT, "links": _LINKS,
+                       "status": {"type": "string",
+                                  "enum": ["accepted", "running", "successful", "failed", "dismissed"]}},
+    },
+    "webhookRequest": {
+        "type": "object",
+        "required": ["url"],
+        "additionalProperties": False,
+        "properties": {"url": {"type": "string", "format": "uri"}, "collections": {"type": "array", "items": _TEXT},
+                       "filter": {"oneOf": [{"type": "object"}, _TEXT]},
+                       "filter-lang": {"type": "string", "enum": ["cql2-json", "cql2-text"]}, "description": _TEXT},
+    },
+    "webhook": {
+        "type": "object",
+        "description": "Messages are signed by Standard Webhooks; `secret` is told once, when the webhook is made.",
+        "required": ["id", "url", "created", "links"],
+        "properties": {"id": _TEXT, "url": _TEXT, "created": _TEXT, "secret": _TEXT, "links": _LINKS},
+    },
+    "collectionsBody": {
+        "type": "object",
+        "description": "A STAC Collection, or `collections`, an array of them.",
+        "properties": {"id": _TEXT, "collections": {"type": "array", "items": {"type": "object"}}},
+    },
+    "patch": {"description": "A JSON Merge Patch (an object), or a JSON Patch (an array of operations)."},
+    "versions": {
+        "type": "object",
+        "required": ["versions", "links", "numberReturned"],
+        "properties": {
+            "versions": {"type": "array", "items": {
+                "type": "object",
+                "required": ["version", "at", "actor", "deleted", "restorable"],
+                "properties": {"version": _TEXT, "at": _TEXT, "actor": _TEXT, "deleted": {"type": "boolean"},
+                               "restorable": {"type": "boolean"}, "links": _LINKS},
+            }},
+            "links": _LINKS, "numberReturned": _COUNT,
+        },
+    },
+    "trash": {
+        "type": "object",
+        "required": ["links", "numberReturned"],
+        "properties": {"collections": {"type": "array", "items": {"type": "object"}},
+                       "items": {"type": "array", "items": {"type": "object"}},
+                       "links": _LINKS, "numberReturned": _COUNT},
+    },
+    "changes": {
+        "type": "object",
+        "required": ["changes", "token", "complete", "links", "numberReturned"],
+        "properties": {
+            "changes": {"type": "array", "items": {
+                "type": "object",
+                "required": ["type", "kind", "collection", "version", "at", "actor"],
+                "properties": {"type": {"type": "string", "enum": ["put", "delete", "restore", "left"]},
+                               "kind": {"type": "string", "enum": ["item", "collection", "queryables"]},
+                               "collection": _TEXT, "id": _TEXT, "version": _TEXT, "at": _TEXT, "actor": _TEXT,
+                               "href": _TEXT, "document": {"type": "object"}},
+            }},
+            "token": _TEXT, "complete": {"type": "boolean"}, "links": _LINKS, "numberReturned": _COUNT,
         },
     },
     "problem": {
@@ -173,13 +285,24 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+_ANSWERS = {
+    201: "it was created",
+    202: "it will be done",
+    204: "it was done",
+    207: "it was done in part",
+    304: "not changed",
+    409: "nothing was done",
+}
 _FAULTS = {
     400: "the request cannot be understood",
     403: "not allowed here",
     404: "there is no such thing",
-    410: "the token is from an earlier life of the catalogue",
+    409: "the id is taken, or the collection holds items",
+    410: "the token is from an earlier life of the catalogue, or the instant is older than what is kept",
+    412: "If-Match or If-None-Match does not hold",
     413: "larger than /limits allows",
     415: "not a media type that is read here",
+    422: "the Idempotency-Key came with another request before",
     503: "over the deadline, or too many requests at once",
 }
 
@@ -201,7 +324,7 @@ def document(address: Address, settings: Settings) -> dict[str, Any]:
 def _operation(route: Route) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for status, (media_type, schema) in route.answers.items():
-        answers[str(status)] = {"description": "not changed" if status == 304 else "what was asked for"}
+        answers[str(status)] = {"description": _ANSWERS.get(status, "what was asked for")}
         if media_type:
             answers[str(status)]["content"] = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     for status in route.faults:
@@ -219,6 +342,9 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.body:
         operation["requestBody"] = {
             "required": route.method == "PUT",
-            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}},
+            "content": {
+                media_type: {"schema": {"$ref": f"#/components/schemas/{route.body}"}}
+                for media_type in (route.accepts if route.accepts is not JSON_BODIES else JSON_BODIES[:1])
+            },
         }
     return operation

@@ -15,13 +15,22 @@ from swath.search import Fields, SortKey
 from swath.stac.document import decode
 from swath.stac.prune import DEFAULT_PATHS, default_less
 
-__all__ = ["SEARCH_PARAMETERS", "Query", "parse_query", "read_integer", "search_from_body", "search_from_query"]
+__all__ = [
+    "SEARCH_PARAMETERS",
+    "Query",
+    "instant_text",
+    "parse_query",
+    "read_flag",
+    "read_integer",
+    "search_from_body",
+    "search_from_query",
+]
 
 T = TypeVar("T")
 
 SEARCH_PARAMETERS = (
     "collections", "ids", "bbox", "intersects", "datetime", "limit", "query", "filter", "filter-lang",
-    "filter-crs", "sortby", "fields", "token", "count", "explain",
+    "filter-crs", "sortby", "fields", "token", "count", "explain", "as-of",
 )  # fmt: skip
 _LISTS = frozenset(("collections", "ids"))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -94,7 +103,7 @@ def search_from_query(query: Query) -> SearchRequest:
         bbox=_numbers(bbox) if bbox else None,
         intersects=_json("intersects", intersects) if intersects else None,
         # A raw + in a query string means a space; in an instant it can only have been an offset.
-        datetime=_BARE_PLUS.sub(r"+\1", time) if time else None,
+        datetime=instant_text(time),
         limit=read_integer("limit", query.one("limit")),
         query=_json("query", tests) if tests else None,
         filter=_text_or_json(query),
@@ -104,8 +113,14 @@ def search_from_query(query: Query) -> SearchRequest:
         fields=_fields_text(query.one("fields")),
         token=query.one("token") or None,
         count=_count(query.one("count")),
-        explain=_flag("explain", query.one("explain")),
+        explain=read_flag("explain", query.one("explain")),
+        as_of=instant_text(query.one("as-of")),
     )
+
+
+def instant_text(text: str | None) -> str | None:
+    """An instant from a query string, in which a raw + means a space."""
+    return _BARE_PLUS.sub(r"+\1", text) if text else None
 
 
 def _numbers(text: str) -> list[float]:
@@ -188,6 +203,7 @@ def search_from_body(raw: bytes) -> tuple[SearchRequest, dict[str, Any]]:
         token=_member(body, "token", _string),
         count=_count(_member(body, "count", _string)),
         explain=_member(body, "explain", _boolean) or False,
+        as_of=_member(body, "as-of", _string),
     )
     if isinstance(request.filter, str) and request.filter_lang is None:
         raise InvalidRequest("filter: a POST body takes CQL2 JSON; set filter-lang to cql2-text for text")
@@ -199,7 +215,7 @@ def _member(body: dict[str, Any], name: str, read: Callable[[str, Any], T | None
     return None if value is None else read(name, value)
 
 
-def _flag(name: str, text: str | None) -> bool:
+def read_flag(name: str, text: str | None) -> bool:
     if text not in (None, "", "true", "false"):
         raise InvalidRequest(f"{name}: {text[:40]!r} is neither true nor false")
     return text == "true"

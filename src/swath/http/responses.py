@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from swath.catalog import CollectionView
-from swath.http.kept import Keepable
 from swath.http.links import GEOJSON, JSON, SCHEMA, Address, json_links, link, segment
 from swath.search import Fields, Page, StoredItem
 from swath.stac.document import LinkSpans, splice_links
 from swath.stac.prune import prune
+from swath.stac.time import format_instant
 
 __all__ = [
     "FUNCTIONS_REL",
     "QUERYABLES_REL",
     "SORTABLES_REL",
     "collection_bytes",
-    "entity",
     "feature_page",
     "item_bytes",
     "json_answer",
@@ -43,10 +42,21 @@ def item_bytes(item: StoredItem, address: Address) -> bytes:
         f'{{"rel":"collection",{root}{here}","type":"{JSON}"}},'
         f'{{"rel":"root",{root}/","type":"{JSON}"}}'
     )
-    made = splice_links(item.body, LinkSpans.unpack(item.links), own.encode())
+    spans = LinkSpans.unpack(item.links)
+    made = splice_links(item.body, spans, own.encode(), _times(item, spans.missing) if spans.missing else b"")
     item.served.clear()  # one address at a time: callers may name as many as they like
     item.served[address.base] = made
     return made
+
+
+def _times(item: StoredItem, missing: int) -> bytes:
+    """What the publisher left out of `created` and `updated`, as members."""
+    told = []
+    if missing & 1:
+        told.append(f'"created":"{format_instant(item.created)}"')
+    if missing & 2:
+        told.append(f'"updated":"{format_instant(item.updated)}"')
+    return ",".join(told).encode()
 
 
 def collection_bytes(view: CollectionView, address: Address) -> bytes:
@@ -95,19 +105,3 @@ def feature_page(
 
 def json_answer(value: Any, media_type: str = JSON, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type=media_type)
-
-
-def entity(body: Callable[[], bytes], media_type: str, tag: bytes, shown: bytes, if_none_match: str | None) -> Response:
-    """A single document with its strong ETag, or 304 when the caller has it (RFC 9110, 13.1.2).
-
-    `tag` tells versions apart, and `shown` what the body depends on beside the version.
-    """
-    etag = f'"{tag.hex()}-{shown.hex()}"'
-    headers = {"etag": etag, "cache-control": "no-cache"}
-    if if_none_match is not None:
-        # Which encoding the bytes travelled in stands behind a plus (see http.middleware).
-        asked = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
-        plain = {f'{part.split("+", 1)[0]}"' if "+" in part else part for part in asked}
-        if "*" in asked or etag in plain:
-            return Response(status_code=304, headers=headers)
-    return Keepable(body(), 200, headers, media_type)

@@ -1,29 +1,28 @@
 """The table of routes: the router and the OpenAPI document are both made from it.
 
-A handler takes a `Call` and returns a response. Where it runs, its route's `lane` says: in a search thread, in the
-event loop while that takes no time and else in a search thread (`quick`), in a thread that no search can hold up,
-or, for what waits for nothing, in the event loop.
+A handler takes a `Call` and returns a response.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from swath.catalog import build_search
+from swath.catalog.history import History
 from swath.catalog.request import SearchRequest
+from swath.catalog.writing import Terms, Writing
 from swath.cql2.ast import walk
 from swath.cql2.functions import FUNCTIONS
 from swath.errors import DeadlineExceeded, InvalidRequest, NotFound
+from swath.http import bulk, feed, hooks, past, writes
 from swath.http.call import Call
-from swath.http.conformance import CLASSES
+from swath.http.conformance import classes
 from swath.http.docs import docs_asset, docs_page
+from swath.http.entities import as_of, collection_entity, item_entity, once_of
 from swath.http.guard import check_explain
 from swath.http.kept import Keepable
 from swath.http.links import GEOJSON, JSON, SCHEMA, link, segment
@@ -38,37 +37,18 @@ from swath.http.responses import (
     QUERYABLES_REL,
     SORTABLES_REL,
     collection_bytes,
-    entity,
     feature_page,
-    item_bytes,
     json_answer,
 )
+from swath.http.route import Route
 from swath.limits import LIMITS
 from swath.search import Page, Search
-from swath.store.base import Outcome
+from swath.store.records import Outcome
 
 __all__ = ["OPENAPI", "ROUTES", "Call", "Route"]
 
 _QUICK_LIMIT, _QUICK_NODES = 100, 100  # of searches that are answered in the event loop
 OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One method on one path. `answers` gives media type and schema name by status."""
-
-    method: str
-    path: str
-    handler: Callable[[Call], Response]
-    operation: str
-    summary: str
-    parameters: tuple[str, ...] = ()
-    body: str | None = None
-    answers: dict[int, tuple[str, str]] = field(default_factory=dict)
-    faults: tuple[int, ...] = (400, 503)
-    tag: str = "STAC"
-    lane: Literal["search", "quick", "side", "loop"] = "search"
-    writes: bool = False
 
 
 # -- catalogue -----------------------------------------------------------------------------------
@@ -84,7 +64,7 @@ def landing(call: Call) -> Response:
             "id": call.settings.id,
             "title": call.settings.title,
             "description": call.settings.description,
-            "conformsTo": CLASSES,
+            "conformsTo": classes(call.settings),
             "links": [
                 link("self", at.href("/")),
                 link("root", at.href("/")),
@@ -95,6 +75,7 @@ def landing(call: Call) -> Response:
                 link(QUERYABLES_REL, at.href("/queryables"), SCHEMA, title="Queryables"),
                 link(SORTABLES_REL, at.href("/sortables"), SCHEMA, title="Sortables"),
                 link(FUNCTIONS_REL, at.href("/functions"), title="Functions of filters"),
+                link("changes", at.href("/changes"), title="Changes, in the order of their commits"),
                 link("service-desc", at.href("/api"), OPENAPI, title="OpenAPI document"),
                 link("service-doc", at.href("/api.html"), "text/html", title="API documentation"),
             ],
@@ -104,7 +85,7 @@ def landing(call: Call) -> Response:
 
 def conformance(call: Call) -> Response:
     call.parameters(())
-    return json_answer({"conformsTo": CLASSES})
+    return json_answer({"conformsTo": classes(call.settings)})
 
 
 def limits(call: Call) -> Response:
@@ -132,13 +113,12 @@ def ready(call: Call) -> Response:
 
 
 def collections(call: Call) -> Response:
-    query = call.parameters(("limit", "token"))
+    query = call.parameters(("limit", "token", "as-of"))
     limit = read_integer("limit", query.one("limit"))
     if limit is not None and limit < 1:
         raise InvalidRequest(f"limit: {limit} is not 1 or more")
-    page = call.catalog.collections(
-        min(limit or LIMITS.collections_default, LIMITS.page_max), query.one("token") or None, call.rule
-    )
+    size, instant = min(limit or LIMITS.collections_default, LIMITS.page_max), as_of(call, query)
+    page = call.catalog.collections(size, query.one("token") or None, call.rule, instant)
     links = [link("self", _here(call)), link("root", call.address.href("/")), link("parent", call.address.href("/"))]
     for rel, token in (("next", page.next), ("prev", page.previous)):
         if token is not None:
@@ -155,11 +135,11 @@ def collections(call: Call) -> Response:
 
 
 def collection(call: Call) -> Response:
-    call.parameters(())
-    view = call.catalog.collection(call.path["collection"], call.rule)
-    body = collection_bytes(view, call.address)
-    shown = hashlib.blake2b(body, digest_size=8).digest()
-    return entity(lambda: body, JSON, _tag(call, view.seq), shown, call.headers.get("if-none-match"))
+    instant = as_of(call, call.parameters(("as-of",)))
+    if instant is not None:
+        record = History(call.catalog).collection_as_of(call.path["collection"], instant, call.rule)
+        return collection_entity(call, call.catalog.past_view(record))
+    return collection_entity(call, call.catalog.collection(call.path["collection"], call.rule))
 
 
 def functions(call: Call) -> Response:
@@ -185,14 +165,17 @@ def queryables(call: Call) -> Response:
 def declare(call: Call) -> Response:
     """The queryables of a collection as its publisher wants them: they win over what the data look like."""
     call.parameters(())
-    outcome = call.catalog.declare(call.path["collection"], call.body, call.rule, "http")
+    outcome = Writing(call.catalog).declare(
+        call.path["collection"], call.body, Terms(call.actor, call.rule, once=once_of(call))
+    )
     found = call.catalog.queryables(call.path["collection"], call.rule)
     return _names(call, {"title": "Queryables", **found}, 201 if outcome is Outcome.CREATED else 200)
 
 
 def undeclare(call: Call) -> Response:
     call.parameters(())
-    if call.catalog.declare(call.path["collection"], None, call.rule, "http") is Outcome.MISSING:
+    terms = Terms(call.actor, call.rule, once=once_of(call))
+    if Writing(call.catalog).declare(call.path["collection"], None, terms) is Outcome.MISSING:
         raise NotFound(f"the collection {call.path['collection']!r} declares no queryables")
     return Response(status_code=204)
 
@@ -212,12 +195,11 @@ def _names(call: Call, members: dict[str, Any], status: int = 200) -> Response:
 
 
 def item(call: Call) -> Response:
-    call.parameters(())
-    found = call.catalog.item(call.path["collection"], call.path["item"], call.rule)
-    # Its bytes follow from the version and from where the caller sees the API.
-    shown = hashlib.blake2b(call.address.base.encode(), digest_size=8).digest()
-    body = partial(item_bytes, found, call.address)
-    return entity(body, GEOJSON, _tag(call, found.seq), shown, call.headers.get("if-none-match"))
+    instant = as_of(call, call.parameters(("as-of",)))
+    name, item_id = call.path["collection"], call.path["item"]
+    if instant is not None:
+        return item_entity(call, History(call.catalog).item_as_of(name, item_id, instant, call.rule))
+    return item_entity(call, call.catalog.item(name, item_id, call.rule))
 
 
 def items(call: Call) -> Response:
@@ -290,12 +272,6 @@ def _address(call: Call, query: bytes) -> str:
     return call.address.base + call.target + (f"?{text.replace(' ', '%20')}" if text else "")
 
 
-def _tag(call: Call, seq: int) -> bytes:
-    """The version's tag: tells versions apart without telling how many there are."""
-    key = call.catalog.ledger.epoch
-    return hashlib.blake2b(seq.to_bytes(8, "little"), digest_size=8, key=key).digest()
-
-
 # -- the table -----------------------------------------------------------------------------------
 
 # `collections` is sent by pystac-client even here; it can only narrow to nothing.
@@ -306,23 +282,25 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", landing, "getLandingPage", "The root catalogue", answers={200: (JSON, "catalog")}, lane="loop"),
     Route("GET", "/conformance", conformance, "getConformance", "What this API conforms to",
           answers={200: (JSON, "conformance")}, lane="loop"),
-    Route("GET", "/collections", collections, "getCollections", "All collections", ("limit", "token"),
+    Route("GET", "/collections", collections, "getCollections", "All collections", ("limit", "token", "as-of"),
           answers={200: (JSON, "collections")}, faults=(400, 410, 503)),
-    Route("GET", "/collections/{collection}", collection, "getCollection", "One collection", ("collection",),
-          answers={200: (JSON, "collection"), 304: ("", "")}, faults=(400, 404, 503)),
+    Route("GET", "/collections/{collection}", collection, "getCollection", "One collection",
+          ("collection", "as-of"), answers={200: (JSON, "collection"), 304: ("", "")}, faults=(400, 404, 410, 503)),
     Route("GET", "/collections/{collection}/items", items, "getItems", "Items of a collection",
           ("collection", *ITEM_PARAMETERS), answers=_PAGE, faults=(400, 404, 410, 503), lane="quick"),
-    Route("GET", "/collections/{collection}/items/{item}", item, "getItem", "One item", ("collection", "item"),
-          answers={200: (GEOJSON, "item"), 304: ("", "")}, faults=(400, 404, 503), lane="quick"),
+    Route("GET", "/collections/{collection}/items/{item}", item, "getItem", "One item",
+          ("collection", "item", "as-of"), answers={200: (GEOJSON, "item"), 304: ("", "")},
+          faults=(400, 404, 410, 503), lane="quick"),
     Route("GET", "/collections/{collection}/queryables", queryables, "getCollectionQueryables",
           "What the items of a collection can be filtered by", ("collection",),
           answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),
     Route("PUT", "/collections/{collection}/queryables", declare, "putCollectionQueryables",
           "Declare what the items of a collection can be filtered by", ("collection",), "schema",
-          {200: (SCHEMA, "names"), 201: (SCHEMA, "names")}, (400, 403, 404, 413, 415, 503), writes=True),
-    Route("DELETE", "/collections/{collection}/queryables", undeclare, "deleteCollectionQueryables",
-          "Take that declaration back", ("collection",), answers={204: ("", "")}, faults=(400, 403, 404, 503),
+          {200: (SCHEMA, "names"), 201: (SCHEMA, "names")}, (400, 403, 404, 413, 415, 422, 503), lane="write",
           writes=True),
+    Route("DELETE", "/collections/{collection}/queryables", undeclare, "deleteCollectionQueryables",
+          "Take that declaration back", ("collection",), answers={204: ("", "")}, faults=(400, 403, 404, 422, 503),
+          lane="write", writes=True),
     Route("GET", "/collections/{collection}/sortables", sortables, "getCollectionSortables",
           "What the items of a collection can be sorted by", ("collection",),
           answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),
@@ -348,4 +326,9 @@ ROUTES: tuple[Route, ...] = (
           answers={200: (JSON, "object")}, faults=(400,), tag="Service", lane="side"),
     Route("GET", "/limits", limits, "getLimits", "Every cap of this server", answers={200: (JSON, "limits")},
           tag="Service", lane="loop"),
+    *writes.ROUTES,
+    *bulk.ROUTES,
+    *past.ROUTES,
+    *feed.ROUTES,
+    *hooks.ROUTES,
 )  # fmt: skip

@@ -13,7 +13,7 @@ import re
 import struct
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -39,6 +39,7 @@ __all__ = [
     "members",
     "read_collection",
     "read_document",
+    "read_item",
     "splice_links",
 ]
 
@@ -63,21 +64,27 @@ class LinkSpans:
     """Where the `links` array of a document begins and ends, and where its foreign links do.
 
     Offsets in bytes. `start == end` when the document has no `links`: that is where they go, and the
-    member name has to be written too.
+    member name has to be written too. `properties` is where those of an item end, and `missing` which of `created` and
+    `updated` (1 and 2, added up) they leave out; 0 and 0 where there is nothing to add.
     """
 
     start: int
     end: int
     foreign: tuple[tuple[int, int], ...] = ()
+    properties: int = 0
+    missing: int = 0
 
     def pack(self) -> bytes:
         numbers = [self.start, self.end, *(number for span in self.foreign for number in span)]
+        if self.missing:  # an odd number of numbers
+            numbers.append(self.properties << 2 | self.missing)
         return struct.pack(f"<{len(numbers)}I", *numbers)
 
     @staticmethod
     def unpack(packed: bytes) -> LinkSpans:
         start, end, *rest = struct.unpack(f"<{len(packed) // 4}I", packed)
-        return LinkSpans(start, end, tuple(zip(rest[::2], rest[1::2], strict=True)))
+        last = rest.pop() if len(rest) % 2 else 0
+        return LinkSpans(start, end, tuple(zip(rest[::2], rest[1::2], strict=True)), last >> 2, last & 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +227,18 @@ def _links_of(body: bytes, content: dict[str, Any]) -> tuple[int, int, list[msgs
     return start, end, msgspec.json.decode(body[start:end], type=list[msgspec.Raw])
 
 
+def _end_of_properties(body: bytes, content: dict[str, Any]) -> int:
+    """The offset of the brace that closes the properties of a minimised item."""
+    names = list(content)
+    place = names.index("properties") + 1
+    if place < len(names):
+        # The name of the next member stands behind it: where that is found once, it is the place.
+        following = b'},"' + names[place].encode() + b'":'
+        if body.count(following) == 1:
+            return body.index(following)
+    return members(body)["properties"][1] - 1
+
+
 def _link_spans(body: bytes, content: dict[str, Any], links: list[Any], own: frozenset[str]) -> LinkSpans:
     start, end, raws = _links_of(body, content)
     if start == end:
@@ -237,14 +256,26 @@ def _link_spans(body: bytes, content: dict[str, Any], links: list[Any], own: fro
     return LinkSpans(start, end, tuple(foreign))
 
 
-def splice_links(body: bytes, spans: LinkSpans, own: bytes) -> bytes:
-    """The document with `own` (links as JSON text, comma separated) before its foreign links."""
+def splice_links(body: bytes, spans: LinkSpans, own: bytes, properties: bytes = b"") -> bytes:
+    """The document with `own` (links as JSON text, comma separated) before its foreign links.
+
+    `properties` (members as JSON text, comma separated) go behind the item's own.
+    """
     foreign = b",".join(body[start:end] for start, end in spans.foreign)
     inner = own + b"," + foreign if own and foreign else own or foreign
     if spans.start == spans.end:
         comma = b"" if body[spans.start - 1 : spans.start] == b"{" else b","
-        return b"".join((body[: spans.start], comma, b'"links":[', inner, b"]", body[spans.end :]))
-    return b"".join((body[: spans.start], b"[", inner, b"]", body[spans.end :]))
+        links = b"".join((comma, b'"links":[', inner, b"]"))
+    else:
+        links = b"".join((b"[", inner, b"]"))
+    place = spans.properties
+    if not properties or not place:
+        return b"".join((body[: spans.start], links, body[spans.end :]))
+    if body[place - 1 : place] != b"{":
+        properties = b"," + properties
+    if place <= spans.start:
+        return b"".join((body[:place], properties, body[place : spans.start], links, body[spans.end :]))
+    return b"".join((body[: spans.start], links, body[spans.end : place], properties, body[place:]))
 
 
 def check_id(value: object, pointer: str = "/id") -> str:
@@ -292,8 +323,10 @@ def _resolved(found: re.Match[bytes], base: str) -> bytes:
     return b'"href":' + msgspec.json.encode(resolved)
 
 
-def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | CollectionDocument:
-    """A STAC Item or Collection out of JSON text. `collection` is taken for an item that names none.
+def read_document(
+    raw: bytes, collection: str | None = None, document_id: str | None = None
+) -> ItemDocument | CollectionDocument:
+    """A STAC Item or Collection out of JSON text. `collection` and `document_id` are taken for one that names none.
 
     InvalidDocument, with a JSON pointer, for what no search or client could use.
     """
@@ -303,6 +336,8 @@ def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | C
     if not isinstance(content, dict):
         raise InvalidDocument("a STAC document is a JSON object")
     kind = content.get("type")
+    if document_id is not None and content.get("id") is None:
+        body = _with_member(body, content, "id", document_id)
     if kind == "Feature":
         return _item(body, content, collection)
     if kind == "Collection" or (kind is None and "extent" in content):
@@ -310,11 +345,25 @@ def read_document(raw: bytes, collection: str | None = None) -> ItemDocument | C
     raise InvalidDocument(f"neither an Item nor a Collection: type is {kind!r}"[:200], "/type")
 
 
-def read_collection(raw: bytes) -> CollectionDocument:
-    """A STAC Collection; InvalidDocument for anything else."""
-    document = read_document(raw)
+def read_item(raw: bytes, collection: str, item_id: str | None = None) -> ItemDocument:
+    """An item of a collection, of an id where one is given: InvalidDocument where it says otherwise."""
+    document = read_document(raw, collection, item_id)
+    if isinstance(document, CollectionDocument):
+        raise InvalidDocument('an item has "type": "Feature"', "/type")
+    if document.collection != collection:
+        raise InvalidDocument(f"the item says {document.collection!r}, the address {collection!r}", "/collection")
+    if item_id is not None and document.id != item_id:
+        raise InvalidDocument(f"the item says {document.id!r}, the address {item_id!r}", "/id")
+    return document
+
+
+def read_collection(raw: bytes, collection_id: str | None = None) -> CollectionDocument:
+    """A STAC Collection, of an id where one is given; InvalidDocument for anything else."""
+    document = read_document(raw, None, collection_id)
     if isinstance(document, ItemDocument):
         raise InvalidDocument('a collection has "type": "Collection"', "/type")
+    if collection_id is not None and document.id != collection_id:
+        raise InvalidDocument(f"the collection says {document.id!r}, the address {collection_id!r}", "/id")
     return document
 
 
@@ -323,7 +372,7 @@ def _item(body: bytes, content: dict[str, Any], collection: str | None) -> ItemD
     if content.get("collection") is None:
         if collection is None:
             raise InvalidDocument("the item names no collection; name one with --collection", "/collection")
-        body = _with_collection(body, content, collection)
+        body = _with_member(body, content, "collection", collection)
     collection = check_id(content["collection"], "/collection")
     _check_members(content)
     links = _checked_links(content)
@@ -335,26 +384,32 @@ def _item(body: bytes, content: dict[str, Any], collection: str | None) -> ItemD
         shape, differs, warning = footprint(content.get("geometry"), bbox, LIMITS.stored_geometry_vertices)
     except FootprintError as error:
         raise InvalidDocument(str(error), "/geometry") from None
+    spans = _link_spans(body, content, links, OWN_LINKS)
+    properties = content["properties"]
+    missing = ("created" not in properties) + 2 * ("updated" not in properties)
+    if missing:
+        spans = replace(spans, properties=_end_of_properties(body, content), missing=missing)
     return ItemDocument(
         id=item_id,
         collection=collection,
         body=body,
-        links=_link_spans(body, content, links, OWN_LINKS),
+        links=spans,
         shape=to_wkb(shape) if differs else None,
         content=content,
         warnings=(warning,) if warning else (),
     )
 
 
-def _with_collection(body: bytes, content: dict[str, Any], collection: str) -> bytes:
-    """The item with its collection behind its other members, or in place of a null."""
-    value = msgspec.json.encode(collection)
-    if "collection" in content:
-        start, end = members(body)["collection"]
-        body = body[:start] + value + body[end:]
+def _with_member(body: bytes, content: dict[str, Any], name: str, value: str) -> bytes:
+    """The document with a member behind its others, or in place of a null."""
+    text = msgspec.json.encode(value)
+    if name in content:
+        start, end = members(body)[name]
+        body = body[:start] + text + body[end:]
     else:
-        body = body[:-1] + b',"collection":' + value + b"}"
-    content["collection"] = collection
+        comma = b"," if content else b""
+        body = b"".join((body[:-1], comma, b'"', name.encode(), b'":', text, b"}"))
+    content[name] = value
     return body
 
 

@@ -1,0 +1,155 @@
+"""Many items of one collection at once: read from a file of any length, with a report of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from swath.catalog.catalog import Catalog
+from swath.catalog.loading import Progress, Told, Watching, load
+from swath.catalog.preparing import Preparing
+from swath.formats.reading import Document, Unreadable, read_stream
+from swath.store.records import Mode, Once
+
+__all__ = ["Bulk", "BulkOptions", "BulkSummary"]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOptions:
+    """How items are taken. `atomic`: all or none; `dry_run`: it is only told what would be done; `fix`: geometries are
+    mended."""
+
+    collection: str
+    mode: Mode = "insert"
+    atomic: bool = False
+    dry_run: bool = False
+    actor: str = "http"
+    fix: bool = False
+
+
+@dataclass(slots=True)
+class BulkSummary:
+    """How many came to what."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    ignored: int = 0
+    refused: int = 0
+    not_done: int = 0  # good ones, where it was all or nothing
+
+    @property
+    def done(self) -> int:
+        """How many are as their sender wanted them."""
+        return self.created + self.updated + self.unchanged + self.ignored
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a job is: so many lines were committed, and told in so many bytes of the report before those of `told`."""
+
+    line: int
+    offset: int
+    told: list[Told]
+
+
+class Bulk:
+    """Stores the items of a file, and writes what became of each to another, a JSON object a line."""
+
+    def __init__(self, catalog: Catalog, options: BulkOptions) -> None:
+        self.catalog, self.options = catalog, options
+        self.summary = BulkSummary()
+
+    def run(
+        self,
+        upload: Path,
+        report: Path,
+        *,
+        job: str | None = None,
+        on_progress: Callable[[int, BulkSummary], None] = lambda _line, _summary: None,
+    ) -> BulkSummary:
+        """Go through the file. With `job`, its name, it goes on behind what was committed under that name.
+
+        TooLarge for too many that are to be stored all or none. Memory does not grow with the file, but for those.
+        """
+        options = self.options
+        mark = f"bulk {job}" if job is not None and not options.atomic and not options.dry_run else None
+        with report.open("r+b" if mark and report.exists() else "w+b") as out:
+            begun = self._resume(mark, out)
+
+            def progress(at: Progress) -> None:
+                on_progress(at.line, self.summary)
+
+            def marks(told: list[Told]) -> Mapping[str, bytes]:
+                place = _Place(told[-1].line if told else 0, out.tell(), told)
+                return {str(mark): msgspec.msgpack.encode(place)}
+
+            load(
+                self.catalog.ledger,
+                _behind(upload, begun),
+                mode=options.mode,
+                preparing=Preparing(options.collection, only=True, fix=options.fix),
+                actor=options.actor,
+                folder=self.catalog.folder,
+                atomic=options.atomic,
+                dry_run=options.dry_run,
+                once=Once(f"bulk {job}", b"") if job is not None and options.atomic and not options.dry_run else None,
+                watching=Watching(
+                    progress=progress,
+                    told=lambda told: self._report(told, out),
+                    marks=marks if mark else None,
+                ),
+            )
+            out.flush()
+            os.fsync(out.fileno())
+        if mark:  # the note of how far it is: from now on, the report tells
+            self.catalog.ledger.write([], "upsert", options.actor, marks=lambda _: {mark: None})
+        return self.summary
+
+    def _resume(self, mark: str | None, out: IO[bytes]) -> int:
+        """The last line that was committed. What the report says of later ones, or only in part, is written again."""
+        packed = self.catalog.ledger.mark(mark) if mark else None
+        if packed is None:
+            out.truncate(0)
+            return 0
+        place = msgspec.msgpack.decode(packed, type=_Place)
+        out.truncate(place.offset)
+        for line in out:
+            self._count(msgspec.json.decode(line, type=Told))
+        self._report(place.told, out)
+        return place.line
+
+    def _report(self, told: list[Told], out: IO[bytes]) -> None:
+        for each in told:
+            self._count(each)
+        out.write(b"".join(_line(each) for each in told))
+
+    def _count(self, told: Told) -> None:
+        summary = self.summary
+        if told.outcome == "refused":
+            summary.refused += 1
+        elif told.outcome == "not done":
+            summary.not_done += 1
+        else:
+            setattr(summary, told.outcome, getattr(summary, told.outcome) + 1)
+
+
+def _behind(upload: Path, line: int) -> Iterator[Document | Unreadable]:
+    with upload.open("rb", buffering=1 << 20) as stream:
+        for document in read_stream(stream, "the upload"):
+            if document.line > line:
+                yield document
+
+
+def _line(told: Told) -> bytes:
+    fields: dict[str, Any] = {"line": told.line, "id": told.id, "outcome": told.outcome}
+    if told.reason:
+        fields["reason"] = told.reason
+    if told.pointer:
+        fields["pointer"] = told.pointer
+    return msgspec.json.encode(fields) + b"\n"

@@ -1,0 +1,119 @@
+"""Copies of a catalogue that is written to, and catalogues of an older format."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import apsw
+import pytest
+
+from swath.session import Session
+from swath.store.sqlite import schema
+from tests.conftest import long, make_collection, make_item, run_swath, serving
+
+
+def exported(folder: Path) -> list[str]:
+    return run_swath("export", folder, "-o", "-").stdout.splitlines()
+
+
+def test_backups_under_load_restore_to_one_moment(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    over, written = threading.Event(), 0
+
+    def write() -> None:
+        nonlocal written
+        with Session(folder) as session:
+            while not over.is_set():  # two at a time: no moment has an odd number
+                session.write([make_item(f"{written}-a", v=written), make_item(f"{written}-b", v=written)])
+                written += 1
+
+    with Session(folder, create=True) as session:
+        session.write([make_collection("c")])
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(long(3, 100)):
+            done = run_swath("backup", folder, tmp_path / f"{number}.backup", "--json")
+            assert done.returncode == 0, done.stderr
+    finally:
+        over.set()
+        writer.join()
+    whole = exported(folder)
+    for number in range(long(3, 100)):
+        copy = tmp_path / f"restored-{number}"
+        assert run_swath("restore", tmp_path / f"{number}.backup", copy).returncode == 0
+        lines = exported(copy)
+        assert lines == whole[: len(lines)], "what it holds is a beginning of what was written"
+        assert len(lines) % 2 == 1, "one collection, and pairs of items"
+        assert run_swath("check", copy).returncode == 0
+
+
+def test_a_restored_catalogue_begins_a_new_life(tmp_path: Path) -> None:
+    with Session(tmp_path / "c", create=True) as session:
+        session.write([make_item(f"{n:02d}") for n in range(30)])
+    assert run_swath("backup", tmp_path / "c", tmp_path / "b").returncode == 0
+    with serving(tmp_path / "c") as server:
+        links = server.get("/search?limit=5").json()["links"]
+        token = next(link["href"] for link in links if link["rel"] == "next").split("token=")[1]
+        etag = server.get("/collections/c/items/00").headers["etag"]
+        feed = server.get("/changes").json()["token"]
+    assert run_swath("restore", tmp_path / "b", tmp_path / "r").returncode == 0
+    with serving(tmp_path / "r") as server:
+        assert server.get(f"/search?limit=5&token={token}").status == 410
+        assert server.get(f"/changes?since={feed}").status == 410
+        assert server.get("/collections/c/items/00", If_None_Match=etag).status == 200
+        changed = server.request("DELETE", "/collections/c/items/00", headers={"If-Match": etag})
+        assert changed.status == 412
+
+
+def test_what_cannot_be_backed_up_or_restored_is_told(tmp_path: Path) -> None:
+    with Session(tmp_path / "c", create=True) as session:
+        session.write([make_item("a")])
+    assert "there is no catalogue" in run_swath("backup", tmp_path / "nothing", tmp_path / "b").stderr
+    assert run_swath("backup", tmp_path / "c", tmp_path / "b").returncode == 0
+    assert "is there already" in run_swath("backup", tmp_path / "c", tmp_path / "b").stderr
+    assert "is not empty" in run_swath("restore", tmp_path / "b", tmp_path / "c").stderr
+    (tmp_path / "letter").write_text("dear catalogue")
+    assert "cannot be read" in run_swath("restore", tmp_path / "letter", tmp_path / "x").stderr
+    damaged = bytearray((tmp_path / "b").read_bytes())
+    damaged[8192 * 3 : 8192 * 9] = bytes(8192 * 6)
+    (tmp_path / "damaged").write_bytes(bytes(damaged))
+    done = run_swath("restore", tmp_path / "damaged", tmp_path / "y")
+    assert done.returncode == 1
+    assert "damaged" in done.stderr
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A catalogue as format 1 left it: what came with format 2 is taken out of a new one."""
+    with Session(tmp_path / "c", create=True) as session:
+        session.write([make_collection("c"), make_item("a", v=1), make_item("b")])
+    connection = apsw.Connection(str(tmp_path / "c" / schema.FILE_NAME))
+    for table in ("migration", "history_manifest", "once", "mark", "setting", "job", "subscription", "dead_letter"):
+        connection.execute(f"DROP TABLE {table}")
+    connection.execute("DROP INDEX version_again")
+    connection.execute("DROP INDEX incarnation_id")
+    connection.execute("ALTER TABLE version DROP COLUMN first")
+    connection.execute("DELETE FROM fact WHERE name IN ('created', 'updated')")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    return tmp_path / "c"
+
+
+def test_a_catalogue_of_format_1_is_brought_to_format_2_while_it_is_read(old: Path) -> None:
+    reader = apsw.Connection(str(old / schema.FILE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+    with reader:
+        before = list(reader.execute("SELECT seq, id FROM version"))
+        with Session(old) as session:
+            session.write([make_item("a", v=2)])
+            assert session.count(filter="v = 2") == 1
+            assert [version.restorable for version in session.versions("c", "a")] == [True, True]
+        assert list(reader.execute("SELECT seq, id FROM version")) == before
+    taken = list(reader.execute("SELECT number FROM migration"))
+    reader.close()
+    assert taken == [(2,)]
+    assert run_swath("check", old).returncode == 0
+    lines = [json.loads(line)["id"] for line in exported(old)]
+    assert lines == ["c", "b", "a"]
