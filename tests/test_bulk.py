@@ -21,6 +21,10 @@ def upload(server: Server, body: bytes, query: str = "", **headers: str) -> Answ
     return server.request("POST", f"/collections/c/bulk{query}", body, {**LINES, **named})
 
 
+def left_over(folder: Path) -> list[str]:
+    return [file.name for file in (folder / "work").iterdir() if "upload" in file.name]
+
+
 def lines(*items: dict[str, Any] | str) -> bytes:
     return "\n".join(each if isinstance(each, str) else json.dumps(each) for each in items).encode()
 
@@ -31,6 +35,7 @@ def server(tmp_path: Path) -> Any:
     assert run_swath("load", tmp_path / "catalog", tmp_path / "c.json").returncode == 0
     with serving(tmp_path / "catalog") as made:
         yield made
+    assert left_over(tmp_path / "catalog") == []
     assert run_swath("check", tmp_path / "catalog").returncode == 0
 
 
@@ -66,6 +71,7 @@ def test_modes(server: Server) -> None:
     assert sums(upload(server, lines(make_item("a", v=2)), "?mode=ignore")) == {"ignored": 1}
     assert sums(upload(server, lines(make_item("a", v=2)), "?mode=upsert")) == {"updated": 1}
     assert upload(server, b"", "?mode=merge").status == 400
+    assert upload(server, lines(make_item("z")), "?mood=upsert").status == 400
     assert server.request("POST", "/collections/nope/bulk", b"", LINES).status == 404
 
 

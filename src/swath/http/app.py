@@ -182,7 +182,11 @@ class _Application:
         if route.lane == "side":
             return await asyncio.to_thread(handler, call)
         if route.lane == "write":
-            return await asyncio.get_running_loop().run_in_executor(self.writers, done_once, handler, call)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self.writers, done_once, handler, call)
+            finally:
+                if upload is not None:  # unless it has become a job's
+                    upload.unlink(missing_ok=True)
         assert self.pool is not None
         if route.lane == "search":
             return await self.in_thread(request, route, call, b"")
