@@ -65,6 +65,13 @@ def test_good_lines_are_kept_and_bad_ones_are_told_by_line_reason_and_pointer(se
     assert [each["line"] for each in refused["items"]] == [2, 4, 5]
 
 
+def test_broken_lines_at_the_beginning_are_lines_too(server: Server) -> None:
+    answer = upload(server, lines('{"bad', "{also bad", make_item("a")))
+    assert [(each["line"], each["outcome"]) for each in answer.json()["items"]] == [
+        (1, "refused"), (2, "refused"), (3, "created"),
+    ]  # fmt: skip
+
+
 def test_modes(server: Server) -> None:
     assert sums(upload(server, lines(make_item("a", v=1)))) == {"created": 1}
     assert sums(upload(server, lines(make_item("a", v=1)), "?mode=upsert")) == {"unchanged": 1}

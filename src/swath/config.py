@@ -43,7 +43,10 @@ class Settings(BaseSettings):
         description="whether webhooks may lead into private networks: only while listening on loopback, on, or off",
     )
     history_days: float = Field(
-        0, ge=0, description="days for which versions that have ended, and what was deleted, are kept; 0 keeps all"
+        0,
+        ge=0,
+        le=36_500,
+        description="days for which versions that have ended, and what was deleted, are kept; 0 keeps all",
     )
     allowed_hosts: str = Field(
         "", description="names of this server under which writes are taken, beside its own, comma separated"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +23,7 @@ __all__ = ["Bulk", "BulkOptions", "BulkSummary"]
 @dataclass(frozen=True, slots=True)
 class BulkOptions:
     """How items are taken. `atomic`: all or none; `dry_run`: it is only told what would be done; `fix`: geometries are
-    mended."""
+    mended; `lines`: each line is a document, even where the first ones are broken."""
 
     collection: str
     mode: Mode = "insert"
@@ -30,6 +31,7 @@ class BulkOptions:
     dry_run: bool = False
     actor: str = "http"
     fix: bool = False
+    lines: bool = False
 
 
 @dataclass(slots=True)
@@ -51,9 +53,9 @@ class BulkSummary:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a job is: so many lines were committed, and told in so many bytes of the report before those of `told`."""
+    """Where a job is: so many documents were committed, and told in so many bytes of the report before `told`."""
 
-    line: int
+    count: int
     offset: int
     told: list[Told]
 
@@ -64,6 +66,7 @@ class Bulk:
     def __init__(self, catalog: Catalog, options: BulkOptions) -> None:
         self.catalog, self.options = catalog, options
         self.summary = BulkSummary()
+        self.done = 0  # documents of which the report tells
 
     def run(
         self,
@@ -86,12 +89,12 @@ class Bulk:
                 on_progress(at.line, self.summary)
 
             def marks(told: list[Told]) -> Mapping[str, bytes]:
-                place = _Place(told[-1].line if told else 0, out.tell(), told)
+                place = _Place(self.done + len(told), out.tell(), told)
                 return {str(mark): msgspec.msgpack.encode(place)}
 
             load(
                 self.catalog.ledger,
-                _behind(upload, begun),
+                _behind(upload, begun, lines=options.lines),
                 mode=options.mode,
                 preparing=Preparing(options.collection, only=True, fix=options.fix),
                 actor=options.actor,
@@ -112,7 +115,7 @@ class Bulk:
         return self.summary
 
     def _resume(self, mark: str | None, out: IO[bytes]) -> int:
-        """The last line that was committed. What the report says of later ones, or only in part, is written again."""
+        """How many documents were committed. What the report says of later ones, or only in part, is written again."""
         packed = self.catalog.ledger.mark(mark) if mark else None
         if packed is None:
             out.truncate(0)
@@ -122,7 +125,7 @@ class Bulk:
         for line in out:
             self._count(msgspec.json.decode(line, type=Told))
         self._report(place.told, out)
-        return place.line
+        return place.count
 
     def _report(self, told: list[Told], out: IO[bytes]) -> None:
         for each in told:
@@ -131,6 +134,7 @@ class Bulk:
 
     def _count(self, told: Told) -> None:
         summary = self.summary
+        self.done += 1
         if told.outcome == "refused":
             summary.refused += 1
         elif told.outcome == "not done":
@@ -139,11 +143,10 @@ class Bulk:
             setattr(summary, told.outcome, getattr(summary, told.outcome) + 1)
 
 
-def _behind(upload: Path, line: int) -> Iterator[Document | Unreadable]:
+def _behind(upload: Path, count: int, *, lines: bool) -> Iterator[Document | Unreadable]:
+    """The documents of an upload but for the first so many."""
     with upload.open("rb", buffering=1 << 20) as stream:
-        for document in read_stream(stream, "the upload"):
-            if document.line > line:
-                yield document
+        yield from islice(read_stream(stream, "the upload", lines=lines), count, None)
 
 
 def _line(told: Told) -> bytes:

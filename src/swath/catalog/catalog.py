@@ -122,8 +122,8 @@ class Catalog:
             cursor = open_cursor(search.token, fingerprint, self.ledger.epoch, self.ledger.secret)
             if cursor.revision > head:
                 raise InvalidCursor("the token is from the future of this catalogue; start again without it")
-            if search.as_of is None:
-                revision = max(cursor.revision, self._horizon())
+            # Of an instant to come, each page would else be of another moment.
+            revision = cursor.revision if search.as_of is not None else max(cursor.revision, self._horizon())
         if search.sort != NEWEST_FIRST and cursor is None:  # a cursor proves that it was allowed
             check_sort(search.sort, self._sortable(rule, head))
         expression = self._bound(search.expression, rule, revision, index)

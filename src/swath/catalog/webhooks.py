@@ -135,7 +135,7 @@ class Webhooks:
             lines = self._log_of(name).read_bytes().splitlines()[-_LOGGED:]
         except OSError:
             return []
-        return [msgspec.json.decode(line, type=Delivery) for line in reversed(lines)]
+        return [each for line in reversed(lines) if (each := _read_delivery(line)) is not None]
 
     def redeliver(self, name: str, number: int) -> Delivery:
         """Try a dead letter again, now; it is one no more if that goes well."""
@@ -261,6 +261,14 @@ class Webhooks:
             filter=webhook.filter,
             filter_lang=language if webhook.filter is not None else None,
         )
+
+
+def _read_delivery(line: bytes) -> Delivery | None:
+    """A line of the log; None for one that a crash has torn."""
+    try:
+        return msgspec.json.decode(line, type=Delivery)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _webhook(subscription: Subscription) -> Webhook:

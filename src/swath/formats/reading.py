@@ -126,8 +126,10 @@ def _read_file(path: Path, within: str | None) -> Iterator[Document | Unreadable
         yield Unreadable(str(path), 0, str(error))
 
 
-def read_stream(stream: BinaryIO, name: str, within: str | None = None) -> Iterator[Document | Unreadable]:
-    """Documents of one JSON text or of newline-delimited JSON."""
+def read_stream(
+    stream: BinaryIO, name: str, within: str | None = None, *, lines: bool = False
+) -> Iterator[Document | Unreadable]:
+    """Documents of one JSON text or of newline-delimited JSON; `lines` says that it is the latter."""
     number = 1
     first = stream.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf")
     while first and not first.strip():
@@ -136,12 +138,12 @@ def read_stream(stream: BinaryIO, name: str, within: str | None = None) -> Itera
     if not first:
         return
     second = stream.readline(_LONGEST_LINE) if first.endswith(b"\n") else b""
-    lines = _Joined(second, stream)
+    rest = _Joined(second, stream)
     # A first line that is broken does not make the lines behind it one text.
-    if _is_whole(first) or (second.lstrip().startswith(b"{") and _is_whole(second)):
-        yield from _read_lines(first, lines, name, number, within)
+    if lines or _is_whole(first) or (second.lstrip().startswith(b"{") and _is_whole(second)):
+        yield from _read_lines(first, rest, name, number, within)
     else:
-        yield from _read_text(first, lines, name, within)
+        yield from _read_text(first, rest, name, within)
 
 
 def _is_whole(line: bytes) -> bool:

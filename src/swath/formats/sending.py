@@ -9,7 +9,9 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
@@ -50,16 +52,30 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, private: bool) ->
     except (OSError, ValueError) as error:
         return Reply(0, f"cannot connect: {error}"[:300])
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    # A timeout is for each part that comes: one who sends a byte now and then would hold us for ever.
+    over = threading.Timer(2 * _SECONDS, _cut, (connection.sock,))
+    over.start()
     try:
         connection.request("POST", target, body, {**headers, "user-agent": f"swath/{__version__}"})
         answer = connection.getresponse()
         answer.read(_MOST_READ)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Reply(0, f"no answer: {error or type(error).__name__}"[:300])
+        return Reply(0, _plain(f"no answer: {str(error) or type(error).__name__}"))
     finally:
+        over.cancel()
         connection.close()
     good = 200 <= answer.status < 300
-    return Reply(answer.status, "" if good else f"the answer was {answer.status} {answer.reason}"[:300])
+    return Reply(answer.status, "" if good else _plain(f"the answer was {answer.status} {answer.reason}"))
+
+
+def _cut(connected: socket.socket) -> None:
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
+
+
+def _plain(words: str) -> str:
+    """What somebody else said, as it may be shown."""
+    return "".join(character if character.isprintable() else " " for character in words)[:300]
 
 
 def _parts(url: str) -> SplitResult:
@@ -104,6 +120,8 @@ def _is_public(text: str) -> bool:
             inner = IPv4Address(address.packed[-4:])
         if inner is not None:
             return inner.is_global and not inner.is_multicast
+        if address.is_reserved or address.is_site_local:
+            return False
     return address.is_global and not address.is_multicast
 
 

@@ -124,7 +124,8 @@ def _options(call: Call, query: Query, mode: str, *, again: bool) -> tuple[BulkO
     if not again:
         call.catalog.check_collection(name, call.rule)
     atomic, dry_run, fix = (read_flag(each, query.one(each)) for each in ("atomic", "dry_run", "fix"))
-    return BulkOptions(name, mode, atomic, dry_run, call.actor, fix), shown
+    media_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return BulkOptions(name, mode, atomic, dry_run, call.actor, fix, media_type not in JSON_BODIES), shown
 
 
 def _at_once(job: Job, catalog: Catalog, options: BulkOptions, upload: Path, shown: str) -> Response:

@@ -112,11 +112,12 @@ def collection_trash(call: Call) -> Response:
     if limit < 1:
         raise InvalidRequest(f"limit: {limit} is not 1 or more")
     limit = min(limit, LIMITS.page_max)
-    found = History(call.catalog).deleted_items(name, query.one("token") or "", limit, call.rule)
+    found = History(call.catalog).deleted_items(name, query.one("token") or "", limit + 1, call.rule)
+    more, found = len(found) > limit, found[:limit]
     here = f"/collections/{segment(name)}"
     at = call.address
     links = [link("self", at.href(f"{here}/trash")), link("root", at.href("/"))]
-    if len(found) == limit:
+    if more:
         links.append(link("next", at.href(f"{here}/trash", [("limit", str(limit)), ("token", found[-1].id)])))
     return json_answer(
         {
