@@ -141,7 +141,7 @@ _FAULTS = (400, 403, 404, 412, 413, 415, 422, 503)
 ROUTES: tuple[Route, ...] = (
     Route("POST", "/collections", create_collection, "createCollection", "Create a collection, or several", ("fix",),
           "collectionsBody",
-          {201: _COLLECTION}, (400, 403, 409, 412, 413, 415, 422, 503), "Transactions", "write", True),
+          {201: (JSON, "collectionsBody")}, (400, 403, 409, 412, 413, 415, 422, 503), "Transactions", "write", True),
     Route("PUT", "/collections/{collection}", put_collection, "putCollection", "Replace a collection's document",
           ("collection", "fix"), "collection", {200: _COLLECTION, 201: _COLLECTION}, _FAULTS, "Transactions", "write",
           True),
