@@ -17,6 +17,7 @@
     ├── NotAcceptable
     ├── Unavailable               overload or a deadline: try again
     ├── RemoteFailure             another server's answer, with its status
+    ├── DeliveryRefused           a delivery that cannot be taken in, with the file and the reason
     ├── CatalogUnusable           no catalogue there, or one this version must not touch
     └── CatalogDamaged            bytes that are not what was written
 
@@ -33,6 +34,7 @@ __all__ = [
     "CatalogUnusable",
     "Conflict",
     "DeadlineExceeded",
+    "DeliveryRefused",
     "Gone",
     "InvalidCursor",
     "InvalidDocument",
@@ -170,6 +172,11 @@ class RemoteFailure(SwathError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class DeliveryRefused(SwathError):
+    """An archive, raster or metadata file that is broken, hostile, or of no kind that is known. The words name the file
+    and what is wrong with it; the delivery itself stays as it came."""
 
 
 class CatalogUnusable(SwathError):

@@ -37,6 +37,15 @@ class Limits:
     feed_wait_seconds: float = 60.0
     deadline_seconds: float = 10.0
     count_budget_seconds: float = 0.25
+    delivery_files: int = 10_000
+    delivery_bytes: int = 200_000_000_000  # unpacked
+    delivery_ratio: int = 200  # of unpacked to packed bytes, past the first 10 MB
+    delivery_name_bytes: int = 255
+    delivery_path_bytes: int = 1_024
+    xml_bytes: int = 20_000_000
+    xml_depth: int = 256
+    raster_pixels: int = 40_000_000_000  # of one image, over all bands
+    raster_ratio: int = 2_000  # of decoded to stored bytes, past the first 64 MB
 
     def published(self) -> dict[str, int | float]:
         """Name and value of each, as `/limits` shows them."""

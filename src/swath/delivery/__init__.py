@@ -1,0 +1,1 @@
+"""Deliveries of imagery: recognised, unpacked, grouped into scenes, converted, described, published."""

@@ -1,0 +1,1 @@
+"""Rasters and vectors. Only what a sandboxed child imports touches rasterio, rio-cogeo and pyogrio."""
