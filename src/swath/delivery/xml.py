@@ -32,7 +32,7 @@ def read_xml(path: Path, name: str) -> Element:
             if depth > LIMITS.xml_depth:
                 raise DeliveryRefused(f"{name}: elements within each other more than {LIMITS.xml_depth} deep")
             element.tag = local(element.tag)
-            root = cast(Element, element) if root is None else root
+            root = cast("Element", element) if root is None else root
     except DefusedXmlException:
         raise DeliveryRefused(f"{name}: the XML file has a DTD or entities, which are not read") from None
     except (ParseError, ValueError, LookupError) as error:
