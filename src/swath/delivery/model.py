@@ -65,9 +65,9 @@ class Part:
     `action`: `keep` takes the one source as it is (`media_type` says what that is), `raster` makes one COG of all of
     them, `vector` one GeoJSON in WGS 84. `tiles` places sources in a mosaic: row and column, in pixels, of each one's
     upper left corner; empty where the sources are one image already. `nodata` is a value that the COG must declare
-    though the file does not say so. `categorical`: classes or bit fields, whose overviews are never averages. `sensor`: the pixels
-    are in sensor geometry, so there is no CRS and no transform, and a mask's coordinates are column and row. `crs` is
-    that of a source that lacks one. `rpc` is GDAL's RPC domain (`LINE_OFF` and so on, pixel centres counted
+    though the file does not say so. `categorical`: classes or bit fields, whose overviews are never averages. `sensor`:
+    the pixels are in sensor geometry, so there is no CRS and no transform, and a mask's coordinates are column and row.
+    `crs` is that of a source that lacks one. `rpc` is GDAL's RPC domain (`LINE_OFF` and so on, pixel centres counted
     as GDAL does). `layer` names one of several in a file. `optional`: left out where nothing is in it (an empty mask).
     `properties` are further members of the STAC asset.
     """

@@ -18,12 +18,17 @@ from swath.cql2.queryables import Declared
 from swath.search import SortKey, Step, StoredItem
 from swath.stac.document import CollectionDocument, ItemDocument
 from swath.store.records import (
+    AssetRecord,
+    BlobRecord,
     Change,
+    Choice,
     CollectionRecord,
     DeadLetter,
     Declaration,
+    DeliveryRecord,
     Entry,
     Fact,
+    FileChanges,
     JobRecord,
     Mode,
     Once,
@@ -34,7 +39,41 @@ from swath.store.records import (
     Write,
 )
 
-__all__ = ["Hit", "Index", "Ledger", "PropertyFacts", "Selection", "Summary"]
+__all__ = ["Files", "Hit", "Index", "Ledger", "PropertyFacts", "Selection", "Summary"]
+
+
+class Files(Protocol):
+    """The asset store's part of the truth. It is changed by `Ledger.write`, so that files and documents agree."""
+
+    def asset(self, asset_id: str) -> AssetRecord | None:
+        """A file whose delivery is not in the trash."""
+
+    def assets_of(self, delivery_id: str) -> list[AssetRecord]:
+        """The files of a delivery, its original included, by id."""
+
+    def delivery(self, delivery_id: str) -> DeliveryRecord | None:
+        """A delivery, in the trash or not."""
+
+    def delivery_of(self, collection_id: str) -> DeliveryRecord | None:
+        """The delivery that a STAC collection was made of; of several, one that is not in the trash."""
+
+    def deliveries(self, choice: Choice, limit: int, offset: int = 0) -> tuple[list[DeliveryRecord], int]:
+        """A page of the deliveries of a choice, and how many there are in all."""
+
+    def blobs_of(self, sha256: str) -> list[BlobRecord]:
+        """The blobs that hold, or held, bytes of a hash."""
+
+    def blobs(self) -> Iterator[BlobRecord]:
+        """All blobs by key, in several short transactions."""
+
+    def pinned(self, sha256: str) -> bool:
+        """Whether somebody is about to use bytes of a hash."""
+
+    def mark_unused(self, before: int) -> list[BlobRecord]:
+        """Mark blobs that came before an instant, and that nobody pins or uses, as being deleted; all so marked."""
+
+    def forget_blob(self, key: str) -> None:
+        """Forget a blob that was marked, and whose bytes are gone."""
 
 
 class Ledger(Protocol):
@@ -47,6 +86,10 @@ class Ledger(Protocol):
     @property
     def secret(self) -> bytes:
         """The key that signs cursors, shared by all processes."""
+
+    @property
+    def files(self) -> Files:
+        """The asset store."""
 
     packing: dict[str, int]  # by collection, the number of the dictionary that its items are packed with
 
@@ -138,13 +181,15 @@ class Ledger(Protocol):
         atomic: bool = False,
         once: Once | None = None,
         marks: Callable[[Receipt], Mapping[str, bytes | None]] | None = None,
+        files: FileChanges | None = None,
         dry_run: bool = False,
     ) -> Receipt:
         """Commit a group, in order; returns when it is durable. All or nothing by the power cut.
 
         `atomic`: where one write is refused, none is done. `once`: what was done under the same key is told again;
         KeyReused where that was another request. `marks` makes notes, of what the writes came to, that are kept, or
-        taken away (None), in the same commit. `dry_run`: it is told what would be done, and nothing is.
+        taken away (None), in the same commit; `files` changes the asset store in it. `dry_run`: it is told what would
+        be done, and nothing is.
         """
 
     def refuse_once(self, once: Once, refusal: bytes) -> None:

@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = [
+    "DELIVERY_SORTS",
+    "AssetRecord",
+    "BlobRecord",
     "Change",
+    "Choice",
     "CollectionRecord",
     "Condition",
     "DeadLetter",
     "Declaration",
+    "DeliveryRecord",
     "Entry",
     "Fact",
+    "FileChanges",
     "JobRecord",
     "Mode",
     "Once",
@@ -68,6 +74,12 @@ class Outcome(enum.Enum):
         """Whether it was not done, and is not as the caller wanted it either."""
         return self in _REFUSED
 
+
+# What a list of deliveries can be sorted by, in the names of UP42's API.
+DELIVERY_SORTS = (
+    "name", "title", "size", "createdAt", "updatedAt", "source", "collectionName", "producerName", "id", "workspaceId",
+    "contentType", "productId", "orderId", "geospatialMetadataExtractionStatus",
+)  # fmt: skip
 
 _REFUSED = frozenset(
     (Outcome.CONFLICT, Outcome.NO_COLLECTION, Outcome.MISSING, Outcome.STALE, Outcome.RACED, Outcome.NOT_EMPTY)
@@ -278,3 +290,102 @@ class DeadLetter(NamedTuple):
     after: int
     until: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRecord:
+    """Bytes in the blob store, under a key that begins with their SHA-256. `deleting`: nobody may use them any more."""
+
+    key: str
+    sha256: str
+    size: int
+    at: int
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRecord:
+    """A file of the asset store: a delivery as it came (then `delivery` is its own id), or what was made of one.
+
+    `blob` is the key of its bytes, `at` when it came, in microseconds since 1970.
+    """
+
+    id: str
+    delivery: str
+    blob: str
+    size: int
+    sha256: str
+    name: str
+    media_type: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """What is known of a delivery. Its bytes are those of the asset of the same id.
+
+    `status` is NOT_PROCESSED, IN_PROGRESS, SUCCESSFUL or FAILED, `reason` says why; `seconds` is how long it took.
+    `collection` is the STAC collection made of it; `facts` are the words of its sender that nothing is searched by,
+    packed; `deleted` is when it went to the trash.
+    """
+
+    id: str
+    at: int
+    updated: int
+    status: str
+    name: str
+    size: int
+    media_type: str
+    title: str | None = None
+    tags: tuple[str, ...] | None = None
+    workspace_id: str = ""
+    source: str | None = None
+    order_id: str | None = None
+    product_id: str | None = None
+    collection_name: str | None = None
+    producer_name: str | None = None
+    collection: str | None = None
+    reason: str | None = None
+    seconds: float | None = None
+    facts: bytes = b""
+    deleted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which deliveries, and in what order. Times in microseconds since 1970; of several values any will do.
+
+    `collections`: those that became one of these STAC collections. `deleted`: those in the trash instead.
+    `sort` has names of `DELIVERY_SORTS`, and whether each descends.
+    """
+
+    after: int | None = None
+    before: int | None = None
+    workspace_id: str | None = None
+    collection_names: tuple[str, ...] = ()
+    producer_names: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    search: str | None = None
+    statuses: tuple[str, ...] = ()
+    collections: frozenset[str] | None = None
+    ids: tuple[str, ...] = ()
+    order_id: str | None = None
+    deleted: bool = False
+    sort: tuple[tuple[str, bool], ...] = (("createdAt", True),)
+
+
+@dataclass(frozen=True, slots=True)
+class FileChanges:
+    """What a write changes in the asset store, in the same commit as the documents that it writes.
+
+    Records are put in place of those of the same id. `pins` keep bytes of a hash from being collected, by a name;
+    `unpin` takes pins away. `blobs` are bytes that are there now. `forget` are deliveries that are gone for good.
+    """
+
+    deliveries: tuple[DeliveryRecord, ...] = ()
+    assets: tuple[AssetRecord, ...] = ()
+    blobs: tuple[BlobRecord, ...] = ()
+    pins: tuple[tuple[str, str], ...] = ()
+    unpin: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from swath.store.records import (
     Declaration,
     Entry,
     Fact,
+    FileChanges,
     JobRecord,
     Mode,
     Once,
@@ -36,6 +37,7 @@ from swath.store.sqlite import history, schema
 from swath.store.sqlite import once as once_only
 from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary, digest_of
 from swath.store.sqlite.commits import Commits
+from swath.store.sqlite.files import SqliteFiles
 from swath.store.sqlite.schema import one, rows
 from swath.store.sqlite.writer import Terms, Writer, dictionaries
 
@@ -119,6 +121,7 @@ class SqliteLedger:
         self._kept = _Kept()
         self._names: dict[int, str] = {}
         self._writer: Writer | None = None
+        self.files = SqliteFiles(self._reader, lambda work: self._open_writer().within(work))
 
     @staticmethod
     def create(folder: Path) -> SqliteLedger:
@@ -387,10 +390,11 @@ class SqliteLedger:
         atomic: bool = False,
         once: Once | None = None,
         marks: Callable[[Receipt], Mapping[str, bytes | None]] | None = None,
+        files: FileChanges | None = None,
         dry_run: bool = False,
     ) -> Receipt:
         writer = self._open_writer()
-        receipt = writer.write(writes, mode, actor, Terms(atomic, once, marks, dry_run))
+        receipt = writer.write(writes, mode, actor, Terms(atomic, once, marks, files, dry_run))
         self.packing = writer.packing
         return receipt
 

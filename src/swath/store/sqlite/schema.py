@@ -23,7 +23,7 @@ __all__ = [
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x53776174  # "Swat"
-FORMAT = 2
+FORMAT = 3
 _NETWORK = ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs")
 
 # Tables of format 1. What later formats changed is in _MIGRATIONS, so that there is one way to the present shape.
@@ -77,6 +77,25 @@ CREATE TABLE subscription(id TEXT PRIMARY KEY, at INTEGER NOT NULL, request BLOB
                           position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE dead_letter(id INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL, at INTEGER NOT NULL,
                          after INTEGER NOT NULL, until INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
+"""),
+    (3, "the asset store: deliveries, files, blobs", """
+CREATE TABLE blob(key TEXT PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL, at INTEGER NOT NULL,
+                  deleting INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX blob_sha256 ON blob(sha256);
+CREATE TABLE pin(name TEXT PRIMARY KEY, sha256 TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX pin_sha256 ON pin(sha256);
+CREATE TABLE asset(id TEXT PRIMARY KEY, delivery TEXT NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
+                   sha256 TEXT NOT NULL, name TEXT NOT NULL, media_type TEXT NOT NULL, at INTEGER NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE INDEX asset_delivery ON asset(delivery);
+CREATE INDEX asset_blob ON asset(blob);
+CREATE TABLE delivery(id TEXT PRIMARY KEY, at INTEGER NOT NULL, updated INTEGER NOT NULL, status TEXT NOT NULL,
+                      name TEXT NOT NULL, size INTEGER NOT NULL, media_type TEXT NOT NULL, title TEXT, tags TEXT,
+                      workspace_id TEXT NOT NULL, source TEXT, order_id TEXT, product_id TEXT, collection_name TEXT,
+                      producer_name TEXT, collection TEXT, reason TEXT, seconds REAL, facts BLOB NOT NULL,
+                      deleted INTEGER) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_at ON delivery(at DESC, id) WHERE deleted IS NULL;
+CREATE INDEX delivery_collection ON delivery(collection);
 """),
 )  # fmt: skip
 

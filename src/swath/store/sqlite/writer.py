@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
 from swath.errors import CatalogUnusable
-from swath.store.records import Mode, Once, Outcome, Receipt, Write, version_tag
-from swath.store.sqlite import history, schema
+from swath.store.records import FileChanges, Mode, Once, Outcome, Receipt, Write, version_tag
+from swath.store.sqlite import files, history, schema
 from swath.store.sqlite import once as once_only
 from swath.store.sqlite.batch import Batch
 from swath.store.sqlite.codec import SAMPLE_BYTES, Codec, step_due, train
@@ -26,6 +27,8 @@ from swath.store.sqlite.schema import one, rows
 __all__ = ["Terms", "Writer", "dictionaries"]
 
 log = logging.getLogger("swath.store")
+
+T = TypeVar("T")
 
 _CHECKPOINT_PAGES = 32_000_000 // 8192
 _CHECKPOINT_PATIENCE = 50  # ms
@@ -40,6 +43,7 @@ class Terms:
     atomic: bool = False
     once: Once | None = None
     marks: Callable[[Receipt], Mapping[str, bytes | None]] | None = None
+    files: FileChanges | None = None
     dry_run: bool = False
 
 
@@ -217,6 +221,8 @@ class Writer:
             raise _Undone
         if request.terms.marks is not None:
             self._keep_marks(request.terms.marks(Receipt(outcomes, seqs)))
+        if request.terms.files is not None:
+            files.apply(self._connection, request.terms.files)
 
     def _tag(self, seq: int) -> bytes:
         return version_tag(self._epoch, seq)
@@ -263,6 +269,11 @@ class Writer:
             self._connection.execute(sql, values)
             changed: int = self._connection.changes()
         return changed
+
+    def within(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Some statements in one transaction, and what comes of them."""
+        with self._transaction():
+            return work(self._connection)
 
     def prune(self, floor: int) -> None:
         """Take away documents that ended by a revision, which is noted first: nothing is restored half."""
