@@ -42,6 +42,27 @@ class Settings(BaseSettings):
         "loopback",
         description="whether webhooks may lead into private networks: only while listening on loopback, on, or off",
     )
+    store: Literal["loopback", "on", "off"] = Field(
+        "loopback",
+        description="whether the asset store (/v2/assets, /uploads) is served: only while listening on a loopback "
+        "address, on, or off",
+    )
+    store_password: str | None = Field(
+        None,
+        description="password of the local account; with it, the asset store wants a token of /realms/… for everything "
+        "but signed links",
+    )
+    blobs: str | None = Field(
+        None,
+        description="where files are kept: a folder, s3://bucket/prefix, gs://… or az://…; the catalogue's own folder "
+        "unless given. Credentials come from the environment of the cloud's own tools",
+    )
+    delivery_workers: int = Field(
+        0, ge=0, le=256, description="deliveries worked on, and files converted, at once; 0: as many as there are cores"
+    )
+    link_seconds: int = Field(
+        900, ge=1, le=604_800, description="how long a signed download link holds, unless another time is asked for"
+    )
     history_days: float = Field(
         0,
         ge=0,

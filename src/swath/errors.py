@@ -5,6 +5,7 @@
     │   ├── InvalidFilter         a filter, with the position of the fault
     │   ├── InvalidCursor         a paging token that was changed, or belongs to another search
     │   └── InvalidDocument       an item or collection, with a JSON pointer
+    ├── NotAuthenticated          no token, or one that is not good any more
     ├── NotAllowed                the caller may not do this
     ├── NotFound
     ├── MethodNotAllowed          the thing exists and does not take this method
@@ -13,6 +14,7 @@
     ├── PreconditionFailed        the thing is not as the caller's condition says
     ├── KeyReused                 an Idempotency-Key that came with another request before
     ├── TooLarge
+    ├── RangeNotSatisfiable       a part of a file that it does not have
     ├── UnsupportedMediaType
     ├── NotAcceptable
     ├── Unavailable               overload or a deadline: try again
@@ -44,8 +46,10 @@ __all__ = [
     "MethodNotAllowed",
     "NotAcceptable",
     "NotAllowed",
+    "NotAuthenticated",
     "NotFound",
     "PreconditionFailed",
+    "RangeNotSatisfiable",
     "RemoteFailure",
     "SwathError",
     "TooLarge",
@@ -109,6 +113,10 @@ class InvalidDocument(InvalidRequest):
         return InvalidDocument(self.words, prefix + self.pointer)
 
 
+class NotAuthenticated(SwathError):
+    """Who the caller is must be known for this, and is not."""
+
+
 class NotAllowed(SwathError):
     """Something that this caller may not do, or nobody here; the words say what would allow it."""
 
@@ -143,6 +151,14 @@ class KeyReused(SwathError):
 
 class TooLarge(SwathError):
     """More bytes, vertices or members than `/limits` allows."""
+
+
+class RangeNotSatisfiable(SwathError):
+    """The range begins behind the end of the file; `size` is how long that is."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class UnsupportedMediaType(SwathError):

@@ -313,35 +313,48 @@ class Catalog:
 
     # -- collections --------------------------------------------------------------------------
 
-    def collections(self, limit: int, token: str | None, rule: Rule, as_of: int | None = None) -> CollectionPage:
-        """A page of the visible collections, by id in code point order; those of an instant, as they were then."""
+    def collections(
+        self, limit: int, token: str | None, rule: Rule, as_of: int | None = None, *, newest: bool = False
+    ) -> CollectionPage:
+        """A page of the visible collections, by id in code point order; those of an instant, as they were then.
+
+        `newest`: those that were made last come first.
+        """
         revision = self.index.refresh()
         if as_of is None:
             records = self._visible(rule, revision)
         else:
             past = self.ledger.collections_at(self.revision_at(as_of))
             records = [record for record in past if self._may_see(record, rule, revision)]
-        fingerprint = f"collections {as_of}".encode()
-        key, backward = "", False
+
+        def place(record: CollectionRecord) -> tuple[Any, ...]:
+            return (-record.created, record.id) if newest else (record.id,)
+
+        if newest:
+            records.sort(key=place)
+        fingerprint = f"collections {as_of} {newest}".encode()
+        key: tuple[Any, ...] = ()
+        backward = False
         if token is not None:
             cursor = open_cursor(token, fingerprint, self.ledger.epoch, self.ledger.secret)
-            key, backward = cursor.key[0], cursor.backward
+            key, backward = tuple(cursor.key), cursor.backward
         if backward:
-            behind = [record for record in records if record.id < key]
+            behind = [record for record in records if place(record) < key]
             shown, more_before, more_after = behind[-limit:], len(behind) > limit, True
         else:
-            behind = [record for record in records if record.id > key]
+            behind = [record for record in records if place(record) > key]
             shown, more_before, more_after = behind[:limit], token is not None, len(behind) > limit
 
-        def seal(collection_id: str, towards_start: bool) -> str:
-            place = Cursor(revision, fingerprint, (collection_id,), towards_start)
-            return seal_cursor(place, self.ledger.epoch, self.ledger.secret)
+        def seal(record: CollectionRecord, towards_start: bool) -> str:
+            return seal_cursor(
+                Cursor(revision, fingerprint, place(record), towards_start), self.ledger.epoch, self.ledger.secret
+            )
 
         views = tuple(map(self.past_view, shown)) if as_of is not None else self._views(shown, rule, revision)
         return CollectionPage(
             views,
-            next=seal(views[-1].id, False) if views and more_after else None,
-            previous=seal(views[0].id, True) if views and more_before else None,
+            next=seal(shown[-1], False) if views and more_after else None,
+            previous=seal(shown[0], True) if views and more_before else None,
             matched=len(records),
         )
 

@@ -70,6 +70,7 @@ class SearchRequest:
     count: Literal["budget", "exact", "none"] = "budget"
     explain: bool = False
     as_of: str | None = None
+    asset_href_mode: str | None = None  # see http.hrefs
 
 
 def build_search(request: SearchRequest) -> Search:

@@ -1,23 +1,17 @@
-"""The process beside a server or a loader that folds what was written into segments.
-
-It ends when its standard input does.
-"""
+"""The process beside a server or a loader that folds what was written into segments."""
 
 from __future__ import annotations
 
 import logging
 import os
-import select
-import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from swath.catalog import Catalog
+from swath.cli.companion import Companion, become_companion, wanted
 from swath.store.columns.index import HISTORY
 from swath.store.columns.manifest import FOLD_ROWS
 
@@ -26,53 +20,8 @@ __all__ = ["beside", "main"]
 log = logging.getLogger("swath.store")
 
 _EVERY_SECONDS = 1.0
-_PATIENCE_SECONDS = 5.0
 _PRUNE_SECONDS = 3_600.0
 _NICE = 5  # searches come first, but folding must keep up with writes
-
-
-class _Keeper:
-    """Keeps the process running, from a while on until it is no longer wanted."""
-
-    def __init__(self, folder: Path, after: float, least: int, days: float) -> None:
-        self.folder, self.after, self.least, self.over = folder.absolute(), after, least, threading.Event()
-        self.days = days
-        self.process: subprocess.Popen[bytes] | None = None
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def _watch(self) -> None:
-        wait = self.after
-        while not self.over.wait(wait):
-            wait = _EVERY_SECONDS
-            if self.process is not None and (code := self.process.poll()) is not None:
-                log.warning("the process that folds the index ended with %d; starting it again", code)
-                self.process, wait = None, _PATIENCE_SECONDS
-            elif self.process is None:
-                command = [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "swath.cli.folding",
-                    str(self.folder.absolute()),
-                    str(self.least),
-                    str(self.days),
-                ]
-                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-
-    def close(self, patience: float | None) -> None:
-        self.over.set()
-        self.thread.join()
-        if self.process is None:
-            return
-        assert self.process.stdin is not None
-        with suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(patience)
-        except subprocess.TimeoutExpired:  # killing it at any point is safe
-            self.process.kill()
-            self.process.wait()
 
 
 @contextmanager
@@ -87,21 +36,17 @@ def beside(
     if not os.access(folder, os.W_OK):  # a catalogue on read-only media has no need of it
         yield
         return
-    keeper = _Keeper(folder, after, least, days)
-    try:
+    arguments = (str(folder.absolute()), str(least), str(days))
+    with Companion("swath.cli.folding", arguments, "folds the index", after=after, finish=finish):
         yield
-    finally:
-        keeper.close(None if finish and sys.exc_info()[0] is None else _PATIENCE_SECONDS)
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it goes when the process that began it goes
-    with suppress(OSError):
-        os.nice(_NICE)
+    become_companion(_NICE)
     folder, least, days = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     catalog = Catalog.open(folder)
     prune_at = time.monotonic() + _PRUNE_SECONDS / 60
-    while not select.select([sys.stdin], [], [], _EVERY_SECONDS)[0]:
+    while wanted(_EVERY_SECONDS):
         try:
             catalog.index.fold(least)
             if (folder / HISTORY).is_dir():  # somebody has looked further back than searches do

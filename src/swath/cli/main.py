@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from swath import __version__
-from swath.cli.editing import register
+from swath.cli import editing, storing
 
 __all__ = ["app", "main", "run"]
 
@@ -340,7 +340,8 @@ def doctor(catalog: Path | None = None, /, *, json: Json = False) -> int:
     return run_doctor(catalog, as_json=json)
 
 
-register(app)
+editing.register(app)
+storing.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

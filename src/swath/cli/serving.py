@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 import threading
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -18,14 +20,17 @@ from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from swath.catalog import Catalog
+from swath.cli.companion import Companion
 from swath.cli.folding import beside
 from swath.cli.loading import load_sources
 from swath.config import Settings
 from swath.errors import InvalidRequest
 from swath.http.app import create_app
-from swath.http.guard import is_loopback, takes_writes
+from swath.http.guard import is_loopback, serves_store, takes_writes
 
 __all__ = ["run_demo", "run_serve"]
+
+_AFTER_SECONDS = 0.5  # so that a server answers first
 
 
 def run_serve(folder: Path, given: dict[str, Any]) -> int:
@@ -104,9 +109,16 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
     if not is_loopback(str(host)):
         write = "write to it too" if takes_writes(settings) else "but not write to it"
         print(f"Anyone who reaches {host} can read this catalogue, {write}.", file=sys.stderr)
+        if not serves_store(settings):
+            print("The asset store (/v2/assets) is not served there; SWATH_STORE=on serves it.", file=sys.stderr)
     if on_ready is not None:
         threading.Thread(target=_when_ready, args=(url, on_ready), daemon=True).start()
-    with beside(folder, days=settings.history_days):
+    with ExitStack() as companions:
+        companions.enter_context(beside(folder, days=settings.history_days))
+        if serves_store(settings) and takes_writes(settings) and os.access(folder, os.W_OK):
+            companions.enter_context(
+                Companion("swath.cli.working", (str(folder.absolute()),), "works on deliveries", after=_AFTER_SECONDS)
+            )
         if settings.workers > 1:
             Multiprocess(config, sockets=[listener]).run()
             return 0

@@ -27,6 +27,8 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swath.access import EVERYTHING
+from swath.assets import AssetStore
+from swath.blobs import open_blobs
 from swath.catalog import Catalog
 from swath.catalog.webhooks import Webhooks
 from swath.config import Settings
@@ -51,7 +53,7 @@ from swath.http.links import ADDRESSING, Address, address_of, caller_of
 from swath.http.middleware import Compression, Cors
 from swath.http.openapi import document
 from swath.http.route import Route
-from swath.http.routes import ROUTES
+from swath.http.table import ROUTES
 from swath.jobs import WORK
 from swath.limits import LIMITS
 
@@ -79,6 +81,7 @@ class _Application:
         self.catalog: Catalog | None = catalog if isinstance(catalog, Catalog) else None
         self.trusted = settings.proxy_networks()
         self.pool: FairPool | None = None
+        self.files: AssetStore | None = None
         self.told_to_stop = threading.Event()
         # Writes wait for their commit together: many at a time share one.
         self.writers = ThreadPoolExecutor(_WRITERS, "write")
@@ -108,6 +111,8 @@ class _Application:
         if self.catalog is None:
             # A process of its own builds the index, not one that others wait for.
             self.catalog = Catalog.open(self.source, builds=False)  # type: ignore[arg-type]
+        if self.catalog.folder is not None:
+            self.files = AssetStore(self.catalog, open_blobs(self.settings.blobs, self.catalog.folder))
         _note_signals(self.told_to_stop)
         self.pool = FairPool(self.settings.search_threads, self.settings.search_queue)
         self.pool.submit(self.catalog.index.refresh)
@@ -168,6 +173,8 @@ class _Application:
             body=body,
             upload=upload,
             headers=request.headers,
+            files=self.files,
+            stream=request.stream,
             document=self.document,
             stopping=self.stopping,
             seconds=_QUICK_SECONDS if route.lane == "quick" else LIMITS.deadline_seconds,

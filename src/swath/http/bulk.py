@@ -231,6 +231,8 @@ def job_dismissed(call: Call) -> Response:
 
 
 def _results(job: Job) -> Response:
+    if job.record.kind != _BULK:
+        raise NotFound(f"the job {job.id} is one of kind {job.record.kind}, which has no report")
     request = msgspec.msgpack.decode(job.record.request, type=_Request)
     if job.record.state == "failed":
         raise InvalidRequest((job.record.result or b"").decode())
@@ -251,7 +253,7 @@ def _status(call: Call, jobs: Jobs, job: Job) -> dict[str, Any]:
     }  # fmt: skip
     if record.state == "failed":
         told["message"] = (record.result or b"").decode()
-    if record.state == "successful":
+    if record.state == "successful" and record.kind == _BULK:
         links.append(link("results", call.address.href(f"{here}/results")))
         told["counts"] |= _sums(msgspec.msgpack.decode(record.result or b"", type=BulkSummary))
     return told

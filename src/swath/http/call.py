@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from starlette.datastructures import Headers
 
 from swath.access import Rule
+from swath.assets import AssetStore
 from swath.catalog import Catalog
 from swath.config import Settings
 from swath.http.links import Address
@@ -42,6 +43,8 @@ class Call:
     document: Callable[[Address], dict[str, Any]]
     actor: str = "http"
     upload: Path | None = None  # the body of a route that keeps it in a file
+    files: AssetStore | None = None  # where the catalogue lies in a folder
+    stream: Callable[[], AsyncIterator[bytes]] | None = None  # the body, of a route that reads it as it comes
     seconds: float = LIMITS.deadline_seconds
     quick: bool = False
     abandoned: threading.Event = field(default_factory=threading.Event)

@@ -20,6 +20,7 @@ ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.InvalidCursor, 400, "InvalidToken"),
     (errors.InvalidDocument, 400, "InvalidDocument"),
     (errors.InvalidRequest, 400, "InvalidParameter"),
+    (errors.NotAuthenticated, 401, "NotAuthenticated"),
     (errors.NotAllowed, 403, "NotAllowed"),
     (errors.NotFound, 404, "NotFound"),
     (errors.MethodNotAllowed, 405, "MethodNotAllowed"),
@@ -29,6 +30,8 @@ ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.PreconditionFailed, 412, "PreconditionFailed"),
     (errors.TooLarge, 413, "TooLarge"),
     (errors.UnsupportedMediaType, 415, "UnsupportedMediaType"),
+    (errors.RangeNotSatisfiable, 416, "RangeNotSatisfiable"),
+    (errors.DeliveryRefused, 422, "DeliveryRefused"),
     (errors.KeyReused, 422, "IdempotencyKeyReused"),
     (errors.Unavailable, 503, "Unavailable"),
 )
@@ -55,6 +58,10 @@ def problem(error: Exception, instance: str) -> Response:
     headers = {"cache-control": "no-store"}
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, errors.NotAuthenticated):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["content-range"] = f"bytes */{error.size}"
     if isinstance(error, errors.MethodNotAllowed) and error.allowed:
         headers["allow"] = ", ".join(error.allowed)
     # Lone surrogates can come in with a parameter and cannot go out as UTF-8.

@@ -15,7 +15,15 @@ from swath.config import Settings
 from swath.errors import NotAllowed
 from swath.http.links import Address
 
-__all__ = ["check_explain", "check_write", "is_loopback", "private_webhooks", "takes_writes"]
+__all__ = [
+    "check_explain",
+    "check_store",
+    "check_write",
+    "is_loopback",
+    "private_webhooks",
+    "serves_store",
+    "takes_writes",
+]
 
 
 def is_loopback(host: str) -> bool:
@@ -30,6 +38,19 @@ def is_loopback(host: str) -> bool:
 
 def takes_writes(settings: Settings) -> bool:
     return settings.writes == "on" or (settings.writes == "loopback" and is_loopback(settings.host))
+
+
+def serves_store(settings: Settings) -> bool:
+    """Whether the asset store is served: where only this machine reaches it, or as it is set."""
+    return settings.store == "on" or (settings.store == "loopback" and is_loopback(settings.host))
+
+
+def check_store(settings: Settings) -> None:
+    """NotAllowed, with the setting that would allow it, where the asset store is not served."""
+    if not serves_store(settings):
+        raise NotAllowed(
+            "the asset store is not served: other machines can reach this server; SWATH_STORE=on serves it all the same"
+        )
 
 
 def private_webhooks(settings: Settings) -> bool:

@@ -30,12 +30,19 @@ SCHEMA = "application/schema+json"
 
 
 class Address:
-    """The public address of the API's root, without a slash at its end."""
+    """The public address of an API's root, without a slash at its end.
 
-    __slots__ = ("base",)
+    `home` is that of the server: another one where the API is a face below it, as the asset store's is.
+    """
 
-    def __init__(self, base: str) -> None:
-        self.base = base
+    __slots__ = ("base", "home")
+
+    def __init__(self, base: str, home: str | None = None) -> None:
+        self.base, self.home = base, base if home is None else home
+
+    def face(self, prefix: str) -> Address:
+        """The address of a face of the same server."""
+        return Address(self.home + prefix, self.home)
 
     def href(self, path: str, query: Iterable[tuple[str, str]] = ()) -> str:
         text = urlencode(list(query), quote_via=quote, safe="/:,")

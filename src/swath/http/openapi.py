@@ -9,12 +9,13 @@ from swath.config import Settings
 from swath.http.errors import ERRORS, PROBLEM_JSON
 from swath.http.links import Address
 from swath.http.route import JSON_BODIES, Route
-from swath.http.routes import ROUTES
+from swath.http.table import ROUTES
 from swath.limits import LIMITS
 
 __all__ = ["document"]
 
 _TEXT = {"type": "string"}
+_STATUS = {"type": "string", "enum": ["NOT_PROCESSED", "IN_PROGRESS", "SUCCESSFUL", "FAILED"]}
 _STRINGS = {"type": "array", "items": {"type": "string", "minLength": 1}}
 
 
@@ -71,6 +72,35 @@ PARAMETERS: dict[str, dict[str, Any]] = {
                     _TEXT),
     "wait": _query("wait", f"seconds to wait where there is nothing new, at most {LIMITS.feed_wait_seconds:g}",
                    {"type": "integer", "minimum": 0}),
+    "asset-href-mode": _query(
+        "asset-href-mode", "where assets of this server's own store are said to be: here, by signed links, as files of "
+        "this machine, in the object store, or all of them as alternates; where the store is served",
+        {"type": "string", "enum": ["api", "signed", "file", "store", "alternate"]}),
+    "file": {"name": "file", "in": "path", "required": True, "schema": _TEXT, "description": "id of a file"},
+    "extension": {"name": "extension", "in": "path", "required": True, "schema": _TEXT,
+                  "description": "name of an extension, such as up42-user"},
+    "Expires": _query("Expires", "of a signed link: until when it holds, in seconds since 1970", _TEXT),
+    "Signature": _query("Signature", "of a signed link", _TEXT),
+    "response-content-disposition": _query("response-content-disposition", "of a signed link: what it is saved as",
+                                           _TEXT),
+    "expires_in": _query("expires_in", "seconds for which the link is to hold", {"type": "integer", "minimum": 1}),
+    "createdAfter": _query("createdAfter", "a date or an RFC 3339 instant", _TEXT),
+    "createdBefore": _query("createdBefore", "a date or an RFC 3339 instant", _TEXT),
+    "workspaceId": _query("workspaceId", "id of a workspace", _TEXT),
+    "workspace_id": _query("workspace_id", "id of a workspace", _TEXT),
+    "collectionNames": _query("collectionNames", "any of these, repeated or comma separated", _STRINGS),
+    "producerNames": _query("producerNames", "any of these, repeated or comma separated", _STRINGS),
+    "tags": _query("tags", "any of these, repeated or comma separated", _STRINGS),
+    "sources": _query("sources", "any of these, repeated or comma separated", _STRINGS),
+    "search": _query("search", "a part of the name, the title or the order's id", _TEXT),
+    "geospatialMetadataExtractionStatus": _query("geospatialMetadataExtractionStatus", "any of these", {
+        "type": "array", "items": _STATUS}),
+    "orderId": _query("orderId", "id of an order", _TEXT),
+    "id": _query("id", "any of these", _STRINGS),
+    "deleted": _query("deleted", "what is in the trash, instead", {"type": "boolean"}),
+    "page": _query("page", "number of a page, from 0", {"type": "integer", "minimum": 0}),
+    "size": _query("size", "deliveries of a page, 1,000 at the most", {"type": "integer", "minimum": 1}),
+    "sort": _query("sort", "a name, and asc or desc: `createdAt,desc`", _STRINGS),
     "explain": _query("explain", "tell how the items were found; where the server allows it", {"type": "boolean"}),
 }  # fmt: skip
 
@@ -181,8 +211,49 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "count": {"type": "string", "enum": ["exact", "none"]},
             "explain": {"type": "boolean"},
             "as-of": _TEXT,
+            "asset-href-mode": {"type": "string", "enum": ["api", "signed", "file", "store", "alternate"]},
         },
     },
+    "asset": {
+        "type": "object",
+        "required": ["id", "accountId", "workspaceId", "createdAt", "updatedAt", "name", "size", "contentType",
+                     "geospatialMetadataExtractionStatus"],
+        "properties": {"id": _TEXT, "accountId": _TEXT, "workspaceId": _TEXT, "createdAt": _TEXT, "updatedAt": _TEXT,
+                       "name": _TEXT, "size": _COUNT, "contentType": _TEXT, "source": _TEXT, "orderId": _TEXT,
+                       "productId": _TEXT, "producerName": _TEXT, "collectionName": _TEXT, "title": _TEXT,
+                       "tags": {"type": "array", "items": _TEXT},
+                       "geospatialMetadataExtractionStatus": {
+                           "type": "string", "enum": ["NOT_PROCESSED", "IN_PROGRESS", "SUCCESSFUL", "FAILED"]},
+                       "statusReason": _TEXT, "durationSeconds": {"type": "number"}, "stacCollectionId": _TEXT,
+                       "sha256": _TEXT, "progress": {"type": "object"}},
+    },
+    "assets": {
+        "type": "object",
+        "description": "A page in the shape of Spring's.",
+        "required": ["content", "totalPages", "totalElements", "last", "first", "size", "number", "numberOfElements",
+                     "empty"],
+        "properties": {"content": {"type": "array", "items": {"$ref": "#/components/schemas/asset"}},
+                       "totalPages": _COUNT, "totalElements": _COUNT, "last": {"type": "boolean"},
+                       "first": {"type": "boolean"}, "size": _COUNT, "number": _COUNT, "numberOfElements": _COUNT,
+                       "empty": {"type": "boolean"}},
+    },
+    "assetMetadata": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"title": {"type": "string", "nullable": True},
+                       "tags": {"type": "array", "items": _TEXT, "nullable": True}},
+    },
+    "storagePatch": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"up42-user:title": {"type": "string", "nullable": True},
+                       "up42-user:tags": {"type": "array", "items": _TEXT, "nullable": True}},
+    },
+    "storageSearch": {"type": "object", "description": "A search; the filter is CQL2 JSON unless filter-lang says so."},
+    "file": {"type": "string", "format": "binary"},
+    "form": {"type": "object", "required": ["grant_type"],
+             "properties": {"grant_type": {"type": "string", "enum": ["password", "refresh_token"]}, "username": _TEXT,
+                            "password": _TEXT, "refresh_token": _TEXT, "client_id": _TEXT, "scope": _TEXT}},
     "items": {
         "type": "object",
         "description": "A STAC Item, or an ItemCollection of them.",
@@ -289,12 +360,15 @@ _ANSWERS = {
     201: "it was created",
     202: "it will be done",
     204: "it was done",
+    206: "a part of it",
     207: "it was done in part",
     304: "not changed",
+    307: "it is there",
     409: "nothing was done",
 }
 _FAULTS = {
     400: "the request cannot be understood",
+    401: "no token, or one that is not good any more",
     403: "not allowed here",
     404: "there is no such thing",
     409: "the id is taken, or the collection holds items",
@@ -302,6 +376,7 @@ _FAULTS = {
     412: "If-Match or If-None-Match does not hold",
     413: "larger than /limits allows",
     415: "not a media type that is read here",
+    416: "the file has no such range",
     422: "the Idempotency-Key came with another request before",
     503: "over the deadline, or too many requests at once",
 }

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 SEARCH_PARAMETERS = (
     "collections", "ids", "bbox", "intersects", "datetime", "limit", "query", "filter", "filter-lang",
-    "filter-crs", "sortby", "fields", "token", "count", "explain", "as-of",
+    "filter-crs", "sortby", "fields", "token", "count", "explain", "as-of", "asset-href-mode",
 )  # fmt: skip
 _LISTS = frozenset(("collections", "ids"))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -61,8 +61,11 @@ class Query:
         return parts
 
 
-def parse_query(raw: bytes, allowed: Collection[str]) -> Query:
-    """The query string of a request. InvalidRequest for a parameter that the route does not have."""
+def parse_query(raw: bytes, allowed: Collection[str], lists: Collection[str] = _LISTS) -> Query:
+    """The query string of a request. InvalidRequest for a parameter that the route does not have.
+
+    `lists` are those that may be repeated.
+    """
     if len(raw) > LIMITS.query_text_bytes:
         raise InvalidRequest(f"the query string is longer than {LIMITS.query_text_bytes:,} bytes; use POST")
     try:
@@ -79,7 +82,7 @@ def parse_query(raw: bytes, allowed: Collection[str]) -> Query:
             near = nearest(name, allowed)
             hint = f"; did you mean {near!r}?" if near else f"; this route takes {', '.join(allowed) or 'none'}"
             raise InvalidRequest(f"unknown parameter {shown(name)}{hint}")
-        if name in values and name not in _LISTS:
+        if name in values and name not in lists:
             raise InvalidRequest(f"{name}: given twice")
         values.setdefault(name, []).append(value)
     return Query(values)
@@ -115,6 +118,7 @@ def search_from_query(query: Query) -> SearchRequest:
         count=_count(query.one("count")),
         explain=read_flag("explain", query.one("explain")),
         as_of=instant_text(query.one("as-of")),
+        asset_href_mode=query.one("asset-href-mode"),
     )
 
 
@@ -204,6 +208,7 @@ def search_from_body(raw: bytes) -> tuple[SearchRequest, dict[str, Any]]:
         count=_count(_member(body, "count", _string)),
         explain=_member(body, "explain", _boolean) or False,
         as_of=_member(body, "as-of", _string),
+        asset_href_mode=_member(body, "asset-href-mode", _string),
     )
     if isinstance(request.filter, str) and request.filter_lang is None:
         raise InvalidRequest("filter: a POST body takes CQL2 JSON; set filter-lang to cql2-text for text")

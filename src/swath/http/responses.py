@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from swath.catalog import CollectionView
 from swath.http.links import GEOJSON, JSON, SCHEMA, Address, json_links, link, segment
 from swath.search import Fields, Page, StoredItem
-from swath.stac.document import LinkSpans, splice_links
+from swath.stac.document import LinkSpans, at_home, splice_links
 from swath.stac.prune import prune
 from swath.stac.time import format_instant
 
@@ -44,6 +44,7 @@ def item_bytes(item: StoredItem, address: Address) -> bytes:
     )
     spans = LinkSpans.unpack(item.links)
     made = splice_links(item.body, spans, own.encode(), _times(item, spans.missing) if spans.missing else b"")
+    made = at_home(made, address.home)
     item.served.clear()  # one address at a time: callers may name as many as they like
     item.served[address.base] = made
     return made
@@ -72,18 +73,27 @@ def collection_bytes(view: CollectionView, address: Address) -> bytes:
             link(SORTABLES_REL, address.href(f"{here}/sortables"), SCHEMA),
         )
     )
-    body = splice_links(view.body, view.links, own)
+    body = at_home(splice_links(view.body, view.links, own), address.home)
     for name, value in view.derived.items():
         body = body[:-1] + b',"' + name.encode() + b'":' + value + b"}"
     return body
 
 
 def feature_page(
-    page: Page, fields: Fields, links: Iterable[dict[str, Any]], address: Address, *, explain: bool
+    page: Page,
+    fields: Fields,
+    links: Iterable[dict[str, Any]],
+    address: Address,
+    *,
+    explain: bool,
+    rewrite: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
-    """An ItemCollection. Items are joined as they are, and parsed only where `fields` asks for parts of them."""
+    """An ItemCollection. Items are joined as they are, and parsed only where `fields` asks for parts of them, or where
+    something is to be rewritten in them."""
     items, matched = page.items, page.matched
     bodies: Iterable[bytes] = (item_bytes(item, address) for item in items)
+    if rewrite is not None:
+        bodies = map(rewrite, bodies)
     if fields.given:
         bodies = (prune(body, fields.include, fields.exclude) for body in bodies)
     counts = f'"numberReturned":{len(items)}'

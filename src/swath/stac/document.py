@@ -27,11 +27,15 @@ from swath.stac.geometry import FootprintError, footprint
 from swath.stac.time import parse_temporal
 
 __all__ = [
+    "OWN_ASSET",
+    "OWN_EXTENSION",
     "OWN_LINKS",
     "CollectionDocument",
     "ItemDocument",
     "LinkSpans",
     "absolute_hrefs",
+    "at_home",
+    "away_from_home",
     "check_id",
     "decode",
     "decode_compact",
@@ -42,6 +46,11 @@ __all__ = [
     "read_item",
     "splice_links",
 ]
+
+# What a document says of the server that serves it, whose address it does not know: its own files and schemas.
+_OWN = "swath:"
+OWN_ASSET = f"{_OWN}/v2/assets/"
+OWN_EXTENSION = f"{_OWN}/stac-extensions/"
 
 # Links that a server writes itself; every other link of a document is kept.
 OWN_LINKS = frozenset(("self", "root", "parent", "collection"))
@@ -276,6 +285,24 @@ def splice_links(body: bytes, spans: LinkSpans, own: bytes, properties: bytes = 
     if place <= spans.start:
         return b"".join((body[:place], properties, body[place : spans.start], links, body[spans.end :]))
     return b"".join((body[: spans.start], links, body[spans.end : place], properties, body[place:]))
+
+
+def at_home(body: bytes, base: str) -> bytes:
+    """A document with the addresses of this server's own files and schemas, where `base` is the server's."""
+    if b'"swath:/' not in body:  # no string holds a quote as it is, so this stands at the beginning of one
+        return body
+    home = base.encode()
+    for before, own in ((b'"href":"', OWN_ASSET), (b'"', f"{OWN_EXTENSION}up42-")):
+        body = body.replace(before + own.encode(), before + home + own.removeprefix(_OWN).encode())
+    return body
+
+
+def away_from_home(body: bytes, base: str) -> bytes:
+    """A document as it was before `at_home`, for one who sends back what was served. `body` is minimised."""
+    home = base.encode()
+    for before, own in ((b'"href":"', OWN_ASSET), (b'"', f"{OWN_EXTENSION}up42-")):
+        body = body.replace(before + home + own.removeprefix(_OWN).encode(), before + own.encode())
+    return body
 
 
 def check_id(value: object, pointer: str = "/id") -> str:

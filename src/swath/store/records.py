@@ -381,6 +381,8 @@ class FileChanges:
 
     Records are put in place of those of the same id. `pins` keep bytes of a hash from being collected, by a name;
     `unpin` takes pins away. `blobs` are bytes that are there now. `forget` are deliveries that are gone for good.
+    `jobs` are kept as they are here. Where one of the deliveries `unchanged` was not changed last at that instant,
+    nothing is done, and PreconditionFailed raised.
     """
 
     deliveries: tuple[DeliveryRecord, ...] = ()
@@ -389,3 +391,5 @@ class FileChanges:
     pins: tuple[tuple[str, str], ...] = ()
     unpin: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
+    jobs: tuple[JobRecord, ...] = ()
+    unchanged: tuple[tuple[str, int], ...] = ()

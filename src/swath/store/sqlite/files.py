@@ -14,6 +14,7 @@ from typing import Any
 
 import apsw
 
+from swath.errors import PreconditionFailed
 from swath.store.records import AssetRecord, BlobRecord, Choice, DeliveryRecord, FileChanges
 from swath.store.sqlite.schema import one, rows
 
@@ -34,8 +35,14 @@ _COLUMNS = {  # of DELIVERY_SORTS
 
 
 def apply(connection: apsw.Connection, changes: FileChanges) -> None:
-    """Make the changes, within a transaction."""
+    """Make the changes, within a transaction. PreconditionFailed where somebody was there before."""
     now = time.time_ns() // 1000
+    for delivery_id, updated in changes.unchanged:
+        if one(connection, "SELECT updated FROM delivery WHERE id = ?", (delivery_id,)) != updated:
+            raise PreconditionFailed(f"the delivery {delivery_id} was changed meanwhile; read it again")
+    for job in changes.jobs:
+        connection.execute("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?)",
+                           (job.id, job.kind, job.at, job.state, job.request, job.result))  # fmt: skip
     for name, sha256 in changes.pins:
         connection.execute("INSERT OR REPLACE INTO pin VALUES (?, ?, ?)", (name, sha256, now))
     for blob in changes.blobs:

@@ -1,0 +1,5 @@
+"""The use cases on files."""
+
+from swath.assets.store import AssetStore
+
+__all__ = ["AssetStore"]

@@ -1,0 +1,16 @@
+"""All routes of the server: the router and the OpenAPI document are both made from them."""
+
+from __future__ import annotations
+
+from swath.http import extensions, files, login, routes, storage
+from swath.http.route import Route
+
+__all__ = ["ROUTES"]
+
+ROUTES: tuple[Route, ...] = (
+    *routes.ROUTES,
+    *storage.ROUTES,  # before those of files, whose ids a face's name could be
+    *files.ROUTES,
+    *login.ROUTES,
+    *extensions.ROUTES,
+)
