@@ -58,7 +58,8 @@ class Vault:
         """Delete bytes that nothing has referred to for so long, and what was left by uploads that died; their keys."""
         before = time.time_ns() // 1000 - round(seconds * 1_000_000)
         gone = []
-        for blob in self.ledger.files.mark_unused(before):
+        dead = time.time_ns() // 1000 - round(max(seconds, COLLECTED_AFTER) * 1_000_000)
+        for blob in self.ledger.files.mark_unused(before, dead):
             self.blobs.delete(blob.key)
             self.ledger.files.forget_blob(blob.key)
             gone.append(blob.key)

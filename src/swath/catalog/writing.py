@@ -261,8 +261,28 @@ class Writing:
         setting = partial(self.ledger.setting, name="validation")
         enter = door(setting, self.catalog.folder, strictness="enforce", fix=terms.fix)
         document, notes = enter(document)
+        self._check_delivered(document)
         write = replace(self.ledger.prepare(document), condition=terms.condition)
         return write, (*document.warnings, *notes)
+
+    def _check_delivered(self, document: ItemDocument | CollectionDocument) -> None:
+        """Title and tags belong to a delivery, and are changed in all that was made of it at once: elsewhere.
+
+        Conflict where a document would have others than its delivery.
+        """
+        item = isinstance(document, ItemDocument)
+        name = document.collection if isinstance(document, ItemDocument) else document.id
+        delivery = self.ledger.files.delivery_of(name)
+        if delivery is None or delivery.deleted is not None:
+            return
+        given: Any = document.content.get("properties") if item else document.content
+        tags = list(delivery.tags) if delivery.tags is not None else None
+        for field, wanted in (("up42-user:title", delivery.title), ("up42-user:tags", tags)):
+            if given.get(field) != wanted:
+                raise Conflict(
+                    f"{field} belongs to the delivery {delivery.id} and to all that was made of it; "
+                    f"change it at /v2/assets/{delivery.id}/metadata"
+                )
 
     def _written(self, write: Write, mode: Mode, terms: Terms, name: str, notes: Sequence[str] = ()) -> Written:
         return _told(self.ledger.write([write], mode, terms.actor, once=terms.once), name, notes)

@@ -19,7 +19,10 @@ import msgspec
 import shapely
 
 from swath import __version__
+from swath.blobs import FOLDER as BLOBS
 from swath.catalog import Catalog
+from swath.cli.working import open_store
+from swath.config import Settings
 from swath.errors import SwathError
 from swath.limits import LIMITS
 from swath.store.sqlite.backup import backup, restore
@@ -39,6 +42,10 @@ def run_check(folder: Path, *, repair: bool, as_json: bool) -> int:
         catalog = Catalog.open(folder)
         try:
             report.problems.extend(catalog.check_index(repair=repair))
+            for blob, fault in open_store(catalog, Settings()).vault.check():
+                report.files, report.file_bytes = report.files + 1, report.file_bytes + blob.size
+                if fault is not None:
+                    report.problems.append(fault)
         finally:
             catalog.close()
     if as_json:
@@ -48,10 +55,11 @@ def run_check(folder: Path, *, repair: bool, as_json: bool) -> int:
             print(problem, file=sys.stderr)
         if len(report.problems) > 50:
             print(f"and {len(report.problems) - 50} more", file=sys.stderr)
+        files = f", {report.files} files of {report.file_bytes:,} bytes" if report.files else ""
         verdict = f"{len(report.problems)} problems" if report.problems else "all as it was written"
         print(
             f"{folder}: {report.items} items in {report.collections} collections, {report.versions} versions, "
-            f"{report.bytes:,} bytes of documents: {verdict}"
+            f"{report.bytes:,} bytes of documents{files}: {verdict}"
         )
     return 1 if report.problems else 0
 
@@ -114,6 +122,9 @@ def run_backup(folder: Path, file: Path, *, as_json: bool) -> int:
         print(msgspec.json.encode({"file": str(file), "revision": revision, "bytes": size}).decode())
     else:
         print(f"{file}: {size:,} bytes, the catalogue at revision {revision:,}", file=sys.stderr)
+        if (folder / BLOBS).is_dir():
+            print(f"The files of the store are beside it: copy {folder / BLOBS} too, whose files never change.",
+                  file=sys.stderr)  # fmt: skip
     return 0
 
 

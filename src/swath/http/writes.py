@@ -18,6 +18,7 @@ from swath.http.links import GEOJSON, JSON, segment
 from swath.http.params import read_flag
 from swath.http.responses import collection_bytes, item_bytes
 from swath.http.route import Route
+from swath.stac.document import away_from_home
 from swath.stac.patching import json_patch, merge_patch
 from swath.store.records import Outcome
 
@@ -37,13 +38,18 @@ def _fixing(call: Call) -> Terms:
     return terms_of(call, call.parameters(("fix",)).one("fix"))
 
 
+def _sent(call: Call) -> bytes:
+    """The body, with the addresses of this server's own files as they are stored."""
+    return away_from_home(call.body, call.address.home)
+
+
 # -- items ---------------------------------------------------------------------------------------
 
 
 def create_items(call: Call) -> Response:
     terms = _fixing(call)
     writing, name = Writing(call.catalog), call.path["collection"]
-    single, made = writing.create_items(name, call.body, terms)
+    single, made = writing.create_items(name, _sent(call), terms)
     if single:
         return item_written(call, writing, made[0])
     bodies = [msgspec.Raw(item_bytes(writing.item(each), call.address)) for each in made]
@@ -55,7 +61,7 @@ def create_items(call: Call) -> Response:
 def put_item(call: Call) -> Response:
     terms = _fixing(call)
     writing = Writing(call.catalog)
-    done = writing.put_item(call.path["collection"], call.path["item"], call.body, terms)
+    done = writing.put_item(call.path["collection"], call.path["item"], _sent(call), terms)
     return item_written(call, writing, done)
 
 
@@ -88,7 +94,7 @@ def item_written(call: Call, writing: Writing, done: Written) -> Response:
 def create_collection(call: Call) -> Response:
     terms = _fixing(call)
     writing = Writing(call.catalog)
-    single, made = writing.create_collections(call.body, terms)
+    single, made = writing.create_collections(_sent(call), terms)
     if single:
         name, done = made[0]
         return collection_written(call, writing, name, replace(done, outcome=Outcome.CREATED))
@@ -101,7 +107,7 @@ def create_collection(call: Call) -> Response:
 def put_collection(call: Call) -> Response:
     terms = _fixing(call)
     writing, name = Writing(call.catalog), call.path["collection"]
-    return collection_written(call, writing, name, writing.put_collection(name, call.body, terms))
+    return collection_written(call, writing, name, writing.put_collection(name, _sent(call), terms))
 
 
 def patch_collection(call: Call) -> Response:
@@ -129,10 +135,10 @@ def _patch(call: Call) -> Callable[[bytes], bytes]:
     """What the body does to a document. A merge patch, unless its media type says that it is a JSON Patch."""
     media_type = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == JSON_PATCH:
-        return partial(json_patch, patch=call.body)
+        return partial(json_patch, patch=_sent(call))
     if media_type not in PATCHES:
         raise UnsupportedMediaType(f"a patch is {MERGE_PATCH} or {JSON_PATCH}")
-    return partial(merge_patch, patch=call.body)
+    return partial(merge_patch, patch=_sent(call))
 
 
 _ITEM, _COLLECTION = (GEOJSON, "item"), (JSON, "collection")

@@ -298,10 +298,12 @@ def at_home(body: bytes, base: str) -> bytes:
 
 
 def away_from_home(body: bytes, base: str) -> bytes:
-    """A document as it was before `at_home`, for one who sends back what was served. `body` is minimised."""
+    """A document as it was before `at_home`, for one who sends back what was served."""
     home = base.encode()
-    for before, own in ((b'"href":"', OWN_ASSET), (b'"', f"{OWN_EXTENSION}up42-")):
-        body = body.replace(before + home + own.removeprefix(_OWN).encode(), before + own.encode())
+    for before, own in ((rb'"href"\s*:\s*"', OWN_ASSET), (b'"', f"{OWN_EXTENSION}up42-")):
+        there = home + own.removeprefix(_OWN).encode()
+        if there in body:
+            body = re.sub(b"(" + before + b")" + re.escape(there), rb"\1" + own.encode(), body)
     return body
 
 

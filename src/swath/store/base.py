@@ -69,8 +69,11 @@ class Files(Protocol):
     def pinned(self, sha256: str) -> bool:
         """Whether somebody is about to use bytes of a hash."""
 
-    def mark_unused(self, before: int) -> list[BlobRecord]:
-        """Mark blobs that came before an instant, and that nobody pins or uses, as being deleted; all so marked."""
+    def mark_unused(self, before: int, dead: int) -> list[BlobRecord]:
+        """Mark blobs that came before an instant, and that nobody pins or uses, as being deleted; all so marked.
+
+        Pins from before the instant `dead` are those of uploads that were never finished.
+        """
 
     def forget_blob(self, key: str) -> None:
         """Forget a blob that was marked, and whose bytes are gone."""

@@ -76,6 +76,18 @@ _RULES = (
         "version {} belongs to no collection",
     ),
     (
+        """SELECT a.id FROM asset a LEFT JOIN blob b ON b.key = a.blob WHERE b.key IS NULL OR b.deleting = 1""",
+        "the file {} has lost its bytes",
+    ),
+    (
+        "SELECT a.id FROM asset a JOIN blob b ON b.key = a.blob WHERE b.size <> a.size OR b.sha256 <> a.sha256",
+        "the file {} is not what its bytes are",
+    ),
+    (
+        """SELECT d.id FROM delivery d WHERE NOT EXISTS (SELECT 1 FROM asset a WHERE a.id = d.id)""",
+        "the delivery {} has lost its original",
+    ),
+    (
         """SELECT rev FROM (SELECT rev, at, lag(at) OVER (ORDER BY rev) AS before FROM "commit") WHERE at <= before""",
         "commit {} is not later than the one before it",
     ),
@@ -95,6 +107,8 @@ class CheckReport:
     collections: int = 0
     versions: int = 0
     bytes: int = 0
+    files: int = 0
+    file_bytes: int = 0
     problems: list[str] = field(default_factory=list)
 
 

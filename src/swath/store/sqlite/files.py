@@ -130,8 +130,8 @@ class SqliteFiles:
     def pinned(self, sha256: str) -> bool:
         return one(self._reader(), "SELECT 1 FROM pin WHERE sha256 = ? LIMIT 1", (sha256,)) is not None
 
-    def mark_unused(self, before: int) -> list[BlobRecord]:
-        marked: list[BlobRecord] = self._within(lambda connection: _mark_unused(connection, before))
+    def mark_unused(self, before: int, dead: int) -> list[BlobRecord]:
+        marked: list[BlobRecord] = self._within(lambda connection: _mark_unused(connection, before, dead))
         return marked
 
     def forget_blob(self, key: str) -> None:
@@ -177,12 +177,8 @@ def _blob(row: tuple[Any, ...]) -> BlobRecord:
     return BlobRecord(key, sha256, size, at, bool(deleting))
 
 
-def _mark_unused(connection: apsw.Connection, before: int) -> list[BlobRecord]:
-    """Mark the blobs that are older, and that nobody pins or uses, as being deleted; all that are so marked.
-
-    Pins of that age are those of uploads that were never finished.
-    """
-    connection.execute("DELETE FROM pin WHERE at < ?", (before,))
+def _mark_unused(connection: apsw.Connection, before: int, dead: int) -> list[BlobRecord]:
+    connection.execute("DELETE FROM pin WHERE at < ?", (dead,))
     connection.execute(
         """UPDATE blob SET deleting = 1 WHERE at < ? AND NOT EXISTS (SELECT 1 FROM asset a WHERE a.blob = blob.key)
            AND NOT EXISTS (SELECT 1 FROM pin p WHERE p.sha256 = blob.sha256)""",
