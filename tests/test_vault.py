@@ -131,8 +131,8 @@ def test_rotten_missing_and_cut_bytes_are_found(catalog: Catalog, tmp_path: Path
         refer(catalog, text, kept.blob.key, kept.pin)
     assert [fault for _, fault in vault.check() if fault] == []
     keys = {blob.sha256: blob.key for blob in catalog.ledger.files.blobs()}
-    assert isinstance(vault.blobs, FolderBlobs)
-    places = [vault.blobs.path(key) for key in sorted(keys.values())]
+    assert catalog.folder is not None
+    places = [catalog.folder / "blobs" / key[:2] / key for key in sorted(keys.values())]
     places[0].chmod(0o644)
     places[0].write_bytes(b"hellp")
     places[1].unlink()

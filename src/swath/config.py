@@ -21,6 +21,10 @@ class Settings(BaseSettings):
     description: str = Field("A STAC catalogue served by Swath.", description="description of the root catalogue")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, description="port to listen on")
+    tls_certificate: str | None = Field(
+        None, description="file with the certificate chain, in PEM: the server speaks HTTPS itself"
+    )
+    tls_key: str | None = Field(None, description="file with the certificate's private key, where it is not in the same")
     workers: int = Field(1, description="number of server processes")
     public_url: str | None = Field(
         None, description="address that users see, such as https://stac.example.org/api; wins over all headers"

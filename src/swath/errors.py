@@ -12,6 +12,8 @@
     ├── Gone                      it was here, and cannot come back under this token
     ├── Conflict                  an id that is taken
     ├── PreconditionFailed        the thing is not as the caller's condition says
+    ├── Locked                    another request is at it
+    ├── ChecksumMismatch          bytes that are not those of the checksum that came with them
     ├── KeyReused                 an Idempotency-Key that came with another request before
     ├── TooLarge
     ├── RangeNotSatisfiable       a part of a file that it does not have
@@ -34,6 +36,7 @@ from collections.abc import Iterable
 __all__ = [
     "CatalogDamaged",
     "CatalogUnusable",
+    "ChecksumMismatch",
     "Conflict",
     "DeadlineExceeded",
     "DeliveryRefused",
@@ -43,6 +46,7 @@ __all__ = [
     "InvalidFilter",
     "InvalidRequest",
     "KeyReused",
+    "Locked",
     "MethodNotAllowed",
     "NotAcceptable",
     "NotAllowed",
@@ -143,6 +147,14 @@ class Conflict(SwathError):
 
 class PreconditionFailed(SwathError):
     """If-Match or If-None-Match does not hold (RFC 9110, section 13.1)."""
+
+
+class Locked(SwathError):
+    """Another request is at the thing, which only one can be."""
+
+
+class ChecksumMismatch(SwathError):
+    """Bytes that are not those of the checksum that came with them (tus 1.0.0, checksum)."""
 
 
 class KeyReused(SwathError):

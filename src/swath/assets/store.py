@@ -62,19 +62,31 @@ class AssetStore:
 
     # -- taking in ----------------------------------------------------------------------------
 
-    def receive(self, staged: Path, name: str, said: Said, actor: str, sha256: str | None = None) -> DeliveryRecord:
+    def receive(
+        self,
+        staged: Path,
+        name: str,
+        said: Said,
+        actor: str,
+        sha256: str | None = None,
+        delivery_id: str | None = None,
+    ) -> DeliveryRecord:
         """Take a delivery in: from when this returns, its bytes are kept and it will be worked on, whatever happens.
 
         `staged` is a file that nobody else writes to, of the name `name` for its sender. It may be taken away then.
+        With a `delivery_id`, a delivery that has it already is given back instead.
         """
+        before = self.files.delivery(delivery_id) if delivery_id is not None else None
+        if before is not None:
+            return before
         if staged.stat().st_size == 0:
             raise InvalidRequest(f"{name}: the file is empty")
         media_type = media_type_of(staged, name)
         kept = self.vault.keep(staged, sha256)
         now = time.time_ns() // 1000
         delivery = DeliveryRecord(
-            id=str(uuid.uuid4()), at=now, updated=now, status="IN_PROGRESS", name=name, size=kept.blob.size,
-            media_type=media_type, title=said.title, tags=said.tags,
+            id=delivery_id or str(uuid.uuid4()), at=now, updated=now, status="IN_PROGRESS", name=name,
+            size=kept.blob.size, media_type=media_type, title=said.title, tags=said.tags,
             workspace_id=said.workspace_id or self.account.workspace_id, source=said.source, order_id=said.order_id,
             product_id=said.product_id, collection_name=said.collection_name, producer_name=said.producer_name,
             facts=msgspec.msgpack.encode(said.facts),
@@ -82,9 +94,13 @@ class AssetStore:
         original = AssetRecord(delivery.id, delivery.id, kept.blob.key, kept.blob.size, kept.blob.sha256, name,
                                media_type, now)  # fmt: skip
         changes = FileChanges(
-            deliveries=(delivery,), assets=(original,), unpin=(kept.pin,), jobs=(_job(delivery.id, now),)
-        )
-        self.ledger.write([], "upsert", actor, files=changes)
+            deliveries=(delivery,), assets=(original,), unpin=(kept.pin,), jobs=(_job(delivery.id, now),),
+            unchanged=((delivery.id, None),),
+        )  # fmt: skip
+        try:
+            self.ledger.write([], "upsert", actor, files=changes)
+        except PreconditionFailed:  # another did it meanwhile
+            return self.files.delivery(delivery.id) or delivery
         return delivery
 
     # -- asking -------------------------------------------------------------------------------

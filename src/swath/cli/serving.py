@@ -89,7 +89,8 @@ def _bind(host: str, port: int, *, search: bool) -> socket.socket:
 def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: Any) -> int:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}{settings.root_path}"
+    scheme = "https" if settings.tls_certificate else "http"
+    url = f"{scheme}://{shown}:{port}{settings.root_path}"
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(
         partial(create_app, settings, folder),
@@ -103,6 +104,8 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
         access_log=False,
         timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=262_144,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
     print(f"Swath serves {folder} at {url}/ (stop with Ctrl-C)", file=sys.stderr, flush=True)
     print(f"API documentation: {settings.public_url or url}/api.html", file=sys.stderr, flush=True)

@@ -26,6 +26,7 @@ COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 METADATA_VERSION = "0.1.0"
 # Of what nothing says when it was taken: not before the first photograph from the air (Nadar, 1858).
 FIRST_PHOTOGRAPH = "1858-01-01T00:00:00Z"
+# Sentinel-2's is not among them: its v1.0.0 knows no s2:sequence, which UP42's items have, and forbids what it does not know.
 _EXTENSIONS = {
     "eo": "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
     "proj": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
@@ -36,7 +37,7 @@ _EXTENSIONS = {
     "mgrs": "https://stac-extensions.github.io/mgrs/v1.0.0/schema.json",
     "grid": "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
     "sat": "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
-    "s2": "https://stac-extensions.github.io/sentinel-2/v1.0.0/schema.json",
+    "landsat": "https://stac-extensions.github.io/landsat/v2.0.0/schema.json",
 }
 _UP42 = ("up42-system", "up42-product", "up42-user", "up42-order")
 _PROVIDERS = {

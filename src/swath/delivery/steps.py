@@ -84,7 +84,7 @@ def unpack(bench: Bench, work: Work) -> Work:
     if source is None:
         source = bench.folder / "original"
         if not source.exists():
-            unfinished = source.with_suffix(".part~")
+            unfinished = source.with_name("original.part~")
             bench.vault.blobs.fetch(work.original.blob, unfinished)
             unfinished.replace(source)
     tree = unpack_into(
@@ -163,7 +163,7 @@ def _keep(bench: Bench, asset_id: str, conversion: Conversion | None) -> Made | 
                 conversion.facts)  # fmt: skip
     note = _note_of(bench, asset_id)
     note.parent.mkdir(exist_ok=True)
-    unfinished = note.with_suffix("~")
+    unfinished = note.with_suffix(".json~")
     unfinished.write_bytes(msgspec.json.encode(made))
     unfinished.replace(note)
     if not conversion.kept:

@@ -12,7 +12,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -25,7 +26,7 @@ import msgspec
 from swath import __version__
 from swath.errors import InvalidRequest, RemoteFailure, SwathError, Unavailable
 
-__all__ = ["Answer", "Client", "Garbled", "Request", "is_address", "joined", "read_headers", "without_secrets"]
+__all__ = ["Answer", "Client", "Garbled", "Passing", "Request", "is_address", "joined", "read_headers", "without_secrets"]
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ class Garbled(Exception):
     """Raised by a reader of answers for one that makes no sense."""
 
 
-class _Passing(Exception):
+class Passing(Exception):
     """A fault that may be gone the next time. `after` is in seconds, if the server says."""
 
     def __init__(self, error: SwathError, after: float = 0.0) -> None:
@@ -138,7 +139,7 @@ class Client:
                     raise self._garbled(answer.url, error) from None
                 self._understood = True
                 return made
-            except _Passing as fault:
+            except Passing as fault:
                 own += _is_own(fault.error, hasty)
                 if number >= self.attempts or own >= _ATTEMPTS_AT_FAULTS or self._closed.is_set():
                     raise fault.error from None
@@ -152,7 +153,7 @@ class Client:
     def _garbled(self, url: str, error: Garbled) -> Exception:
         if not self._understood:
             return InvalidRequest(f"{_shown(url)} is no answer of a STAC API: {error}; is it the address of one?")
-        return _Passing(RemoteFailure(f"{_shown(url)} gave an answer that cannot be read: {error}", 502))
+        return Passing(RemoteFailure(f"{_shown(url)} gave an answer that cannot be read: {error}", 502))
 
     def _send(self, request: Request) -> Answer:
         """Ask once, and go where the server says that the thing is."""
@@ -167,25 +168,57 @@ class Client:
         raise RemoteFailure(f"{_shown(request.href)} leads on to more than {_MOST_MOVES} other addresses", 502)
 
     def _ask(self, url: str, method: str, headers: Mapping[str, str], body: Any) -> Answer | tuple[int, str]:
-        parts = _checked(url)
         content = msgspec.json.encode(body or {}) if method == "POST" else None
-        sent = self._headers(parts, headers, content is not None)
         started = time.monotonic()
+        with self._opened(url, method, headers, content) as answer:
+            target = self._led_to(url, answer)
+            if target is not None:
+                return answer.status_code, target
+            return Answer(without_secrets(url), self._read(url, answer, started), _clock(answer))
+
+    @contextmanager
+    def stream(
+        self, url: str, headers: Mapping[str, str], method: Literal["GET", "HEAD"] = "GET"
+    ) -> Iterator[httpx2.Response]:
+        """An answer whose body is yet to be read, from wherever the address leads. It is asked for once.
+
+        Passing for what may go better the next time, also while the body is read; RemoteFailure, Unavailable.
+        """
+        target: str | None = url
+        for _ in range(_MOST_MOVES + 1):
+            here = target or url
+            with self._opened(here, method, headers, None) as answer:
+                target = self._led_to(here, answer)
+                if target is None:
+                    yield answer
+                    return
+        raise RemoteFailure(f"{_shown(url)} leads on to more than {_MOST_MOVES} other addresses", 502)
+
+    @contextmanager
+    def _opened(
+        self, url: str, method: str, headers: Mapping[str, str], content: bytes | None
+    ) -> Iterator[httpx2.Response]:
+        parts = _checked(url)
+        sent = self._headers(parts, headers, content is not None)
         try:
             with self._http.stream(method, without_secrets(url), headers=sent, content=content) as answer:
                 self._reached.add(_origin(parts))
-                if answer.status_code in _MOVED and "location" in answer.headers:
-                    target = joined(url, answer.headers["location"])
-                    if not is_address(target):
-                        raise RemoteFailure(f"{_shown(url)} leads to {_shown(target)}, which is not followed", 502)
-                    return answer.status_code, target
-                if not answer.is_success:
-                    raise self._failure(url, answer)
-                return Answer(without_secrets(url), self._read(url, answer, started), _clock(answer))
+                yield answer
         except httpx2.InvalidURL as error:
             raise InvalidRequest(f"{_shown(url)} is not an address: {error}") from None
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise self._unreached(url, parts, error) from None
+
+    def _led_to(self, url: str, answer: httpx2.Response) -> str | None:
+        """Where a redirect leads; None for a success, and anything else is raised."""
+        if answer.status_code in _MOVED and "location" in answer.headers:
+            target = joined(url, answer.headers["location"])
+            if not is_address(target):
+                raise RemoteFailure(f"{_shown(url)} leads to {_shown(target)}, which is not followed", 502)
+            return target
+        if not answer.is_success:
+            raise self._failure(url, answer)
+        return None
 
     def _headers(self, parts: SplitResult, more: Mapping[str, str], posts: bool) -> httpx2.Headers:
         sent = httpx2.Headers({"accept": "application/geo+json, application/json;q=0.9, */*;q=0.1"})
@@ -211,7 +244,7 @@ class Client:
                 parts.append(part)
                 size += len(part)
                 if time.monotonic() - started > _ANSWER_SECONDS:
-                    raise _Passing(RemoteFailure(f"{_shown(url)} took longer than {_ANSWER_SECONDS:.0f} s", 504))
+                    raise Passing(RemoteFailure(f"{_shown(url)} took longer than {_ANSWER_SECONDS:.0f} s", 504))
                 if size > self.answer_bytes:
                     break
         if size > self.answer_bytes:
@@ -225,7 +258,7 @@ class Client:
         if status in (401, 403):
             message += f"; {self._hint(urlsplit(url))}"
         error = RemoteFailure(message, status)
-        return _Passing(error, _retry_after(answer)) if status in _PASSING else error
+        return Passing(error, _retry_after(answer)) if status in _PASSING else error
 
     def _hint(self, parts: SplitResult) -> str:
         if not self._own:
@@ -241,7 +274,7 @@ class Client:
         if isinstance(error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol):
             return InvalidRequest(f"{_shown(url)} cannot be asked: {type(error).__name__}")  # words may hold a key
         if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
-            return _Passing(RemoteFailure(f"{_shown(url)} did not answer in {_TIMEOUT.read:.0f} s", 504))
+            return Passing(RemoteFailure(f"{_shown(url)} did not answer in {_TIMEOUT.read:.0f} s", 504))
         if isinstance(error, httpx2.ConnectTimeout):
             words = "it did not answer in time"
         elif re.search(r"getaddrinfo|[Nn]ame or service|[Nn]ame resolution|nodename", words):
@@ -250,7 +283,7 @@ class Client:
         connects = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
         if connects and (_origin(parts) not in self._reached or "CERTIFICATE" in words):
             return failure
-        return _Passing(failure)
+        return Passing(failure)
 
 
 def _is_own(error: SwathError, hasty: bool) -> bool:

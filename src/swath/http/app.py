@@ -143,14 +143,20 @@ class _Application:
         by_method = {route.method: route for route in group}
         allowed = sorted({*by_method, "OPTIONS"} | ({"HEAD"} if "GET" in by_method else set()))
 
+        always = {name: value for route in group for name, value in route.always.items()}
+        offered = {name: value for route in group for name, value in route.offered.items()}
+
         async def endpoint(request: Request) -> Response:
             if request.method == "OPTIONS":
-                return Response(status_code=204, headers={"allow": ", ".join(allowed)})
-            route = by_method["GET" if request.method == "HEAD" else request.method]
+                return Response(status_code=204, headers={"allow": ", ".join(allowed), **offered, **always})
+            route = by_method.get(request.method) or by_method["GET"]  # for HEAD, where it has no handler of its own
             try:
-                return await self.handle(request, route)
+                answer = await self.handle(request, route)
             except SwathError as error:
-                return problem(error, request.url.path)
+                answer = problem(error, request.url.path)
+            if always:
+                answer.headers.update(always)
+            return answer
 
         return StarletteRoute(path, endpoint, methods=allowed)
 
@@ -160,7 +166,7 @@ class _Application:
             check_write(self.settings, address, request.headers)
         assert self.catalog is not None
         upload = await self.staged(request, route) if route.staged else None
-        body = await self.body(request, route) if route.body and not route.staged else b""
+        body = await self.body(request, route) if route.body and not route.staged and route.lane != "stream" else b""
         call = Call(
             catalog=self.catalog,
             settings=self.settings,

@@ -14,6 +14,8 @@ __all__ = ["ERRORS", "PROBLEM_JSON", "problem"]
 
 PROBLEM_JSON = "application/problem+json"
 
+_PHRASES = {460: "Checksum Mismatch"}  # of tus, unknown to HTTP itself
+
 # The first class that an error is an instance of decides.
 ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.InvalidFilter, 400, "InvalidFilter"),
@@ -33,6 +35,8 @@ ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.RangeNotSatisfiable, 416, "RangeNotSatisfiable"),
     (errors.DeliveryRefused, 422, "DeliveryRefused"),
     (errors.KeyReused, 422, "IdempotencyKeyReused"),
+    (errors.Locked, 423, "Locked"),
+    (errors.ChecksumMismatch, 460, "ChecksumMismatch"),
     (errors.Unavailable, 503, "Unavailable"),
 )
 
@@ -43,7 +47,7 @@ def problem(error: Exception, instance: str) -> Response:
     status, code, words = next(known, (500, "InternalError", "something went wrong here; the server's log tells more"))
     body: dict[str, Any] = {
         "type": f"urn:swath:error:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": _PHRASES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "code": code,
         "description": words,

@@ -77,6 +77,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "this machine, in the object store, or all of them as alternates; where the store is served",
         {"type": "string", "enum": ["api", "signed", "file", "store", "alternate"]}),
     "file": {"name": "file", "in": "path", "required": True, "schema": _TEXT, "description": "id of a file"},
+    "upload": {"name": "upload", "in": "path", "required": True, "schema": _TEXT, "description": "id of an upload"},
     "extension": {"name": "extension", "in": "path", "required": True, "schema": _TEXT,
                   "description": "name of an extension, such as up42-user"},
     "Expires": _query("Expires", "of a signed link: until when it holds, in seconds since 1970", _TEXT),
@@ -378,6 +379,8 @@ _FAULTS = {
     415: "not a media type that is read here",
     416: "the file has no such range",
     422: "the Idempotency-Key came with another request before",
+    423: "another request sends to the upload",
+    460: "the bytes are not those of Upload-Checksum",
     503: "over the deadline, or too many requests at once",
 }
 

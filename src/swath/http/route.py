@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ class Route:
     `lane` says where the handler runs: in a search thread, in the event loop while that takes no time and else in a
     search thread (`quick`), in a thread that no search can hold up, in one of those that wait for commits (`write`), in
     the event loop, for what waits for nothing, or as a coroutine (`stream`). `accepts` are the media types of its body,
-    which is kept in a file where `staged`.
+    which is kept in a file where `staged`; a `stream` reads it itself. `always` are headers of every answer on the
+    path, of errors too, `offered` further ones of that to OPTIONS.
     """
 
     method: str
@@ -38,3 +39,5 @@ class Route:
     accepts: tuple[str, ...] = JSON_BODIES
     staged: bool = False
     example: Any = None
+    always: Mapping[str, str] = field(default_factory=dict)
+    offered: Mapping[str, str] = field(default_factory=dict)

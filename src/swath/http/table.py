@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swath.http import extensions, files, login, routes, storage
+from swath.http import extensions, files, login, routes, storage, uploads
 from swath.http.route import Route
 
 __all__ = ["ROUTES"]
@@ -11,6 +11,7 @@ ROUTES: tuple[Route, ...] = (
     *routes.ROUTES,
     *storage.ROUTES,  # before those of files, whose ids a face's name could be
     *files.ROUTES,
+    *uploads.ROUTES,
     *login.ROUTES,
     *extensions.ROUTES,
 )

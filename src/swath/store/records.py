@@ -381,8 +381,8 @@ class FileChanges:
 
     Records are put in place of those of the same id. `pins` keep bytes of a hash from being collected, by a name;
     `unpin` takes pins away. `blobs` are bytes that are there now. `forget` are deliveries that are gone for good.
-    `jobs` are kept as they are here. Where one of the deliveries `unchanged` was not changed last at that instant,
-    nothing is done, and PreconditionFailed raised.
+    `jobs` are kept as they are here. Where one of the deliveries `unchanged` was not changed last at that instant, or
+    is there in spite of None, nothing is done, and PreconditionFailed raised.
     """
 
     deliveries: tuple[DeliveryRecord, ...] = ()
@@ -392,4 +392,4 @@ class FileChanges:
     unpin: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
-    unchanged: tuple[tuple[str, int], ...] = ()
+    unchanged: tuple[tuple[str, int | None], ...] = ()

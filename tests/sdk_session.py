@@ -1,0 +1,72 @@
+"""What a user does with the UP42 SDK, in an environment that has it: run by tests/test_up42_sdk.py, prints JSON.
+
+Nothing of the SDK is changed but the names of its hosts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+warnings.simplefilter("ignore")
+BASE, ASSET, FOLDER = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+
+import up42  # noqa: E402
+from up42 import host  # noqa: E402
+
+REALM = f"{BASE}/realms/public/protocol/openid-connect"
+host.endpoint = lambda path: f"{BASE}{path}"
+host.token_endpoint = lambda: f"{REALM}/token"
+host.user_info_endpoint = lambda: f"{REALM}/userinfo"
+told: dict[str, Any] = {}
+
+
+def storage() -> None:
+    """Version 2 has a module for the storage."""
+    found = up42.initialize_storage().get_assets(limit=20, sortby="createdAt", descending=True)
+    told["listed"] = [asset.id for asset in found]
+    searched = up42.initialize_storage().get_assets(search="ortho", tags=["aerial"], sources=["ARCHIVE"])
+    told["searched"] = [asset.id for asset in searched]
+    asset = up42.initialize_asset(ASSET)
+    told["name"], told["size"], told["status"] = asset.name, asset.size, asset.geospatial_metadata_extraction_status
+    told["items"] = [item.id for item in asset.stac_items]
+    told["collection"] = asset.stac_info.id
+    asset.update_metadata(title="From the SDK", tags=["sdk", "aerial"])
+    told["title"], told["tags"] = asset.title, asset.tags
+    asset.update_metadata(tags=["aerial"])
+    told["kept"] = asset.title
+    told["files"] = asset.download(output_directory=FOLDER / "original", unpacking=False)
+    told["saved"] = str(asset.file.download(FOLDER))
+
+
+def stac() -> None:
+    client = up42.stac_client()
+    told["client"] = client.id
+    told["collections"] = [collection.id for collection in client.get_collections()]
+    search = client.search(filter={"op": "=", "args": [{"property": "asset_id"}, ASSET]})
+    items = list(search.items())
+    told["found"] = [item.id for item in items]
+    item = items[0]
+    told["asset_id"] = item.up42.asset_id
+    item.up42.title, item.up42.tags = "From pystac", ["one", "two"]
+    item.update()
+    told["updated"] = [item.properties.get("up42-user:title"), item.properties.get("up42-user:tags")]
+    image = next(asset for asset in item.assets.values() if "data" in asset.roles)
+    told["image"] = str(image.file.download(FOLDER))
+    told["one"] = [found.id for found in client.get_items(item.id)]
+    told["intersects"] = [
+        found.id for found in client.search(intersects=item.geometry, datetime=item.properties["datetime"]).items()
+    ]
+    if hasattr(up42, "BulkDeletion"):
+        up42.BulkDeletion(item.id).delete()
+        told["after deletion"] = [found.id for found in client.search(ids=[item.id]).items()]
+
+
+up42.authenticate(username="somebody@example.org", password="anything")
+if hasattr(up42, "initialize_storage"):
+    storage()
+stac()
+print(json.dumps(told))

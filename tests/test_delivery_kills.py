@@ -1,0 +1,152 @@
+"""Servers, workers and sandboxes are killed at random points of upload, conversion and publication: every delivery that
+was acknowledged ends, with all that it promises or with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import threading
+import time
+import urllib.error
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from swath.access import EVERYTHING
+from swath.assets import AssetStore
+from swath.blobs import FolderBlobs
+from swath.catalog import Catalog
+from swath.cql2.ast import Equal, Property, Text
+from swath.store.records import Choice
+from tests.conftest import SHARED, Server, long, run_swath, start_server
+
+GENERIC = SHARED / "deliveries" / "generic"
+SENT = ("orthophoto_rgb.tif", "shapefiles.zip", "rgba_alpha.tif", "survey.gpkg", "landcover_palette.tif")
+BROKEN = b"no image"
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Processes below one, with what tells them apart: found in /proc, since each is the head of its own session."""
+    found: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with suppress(OSError, ValueError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if parent == pid:
+                found[int(folder.name)] = words
+    for child in list(found):
+        found |= descendants(child)
+    return found
+
+
+def kind_of(words: str) -> str:
+    return next((kind for kind in ("raster.child", "cli.working", "cli.folding") if kind in words), "server")
+
+
+class Sender:
+    """Uploads until it is told to end, and remembers what was acknowledged, with the hash of what it sent."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance, self.acknowledged, self.over = chance, dict[str, str](), threading.Event()
+        self.lock = threading.Lock()
+
+    def send(self, server: Server) -> None:
+        while not self.over.is_set():
+            name = self.chance.choice((*SENT, "broken.tif"))
+            body = BROKEN if name == "broken.tif" else (GENERIC / name).read_bytes()
+            try:
+                answer = server.request("POST", f"/v2/assets?filename={name}&datetime=2020-01-01T00:00:00Z", body,
+                                        {"Content-Type": "application/octet-stream"})  # fmt: skip
+            except (OSError, urllib.error.URLError, ValueError):
+                return
+            if answer.status == 201:
+                with self.lock:
+                    self.acknowledged[answer.json()["id"]] = hashlib.sha256(body).hexdigest()
+            time.sleep(self.chance.random() * 0.5)
+
+
+def test_every_acknowledged_delivery_ends_whatever_is_killed(tmp_path: Path) -> None:
+    kills, chance, places = long(6, 1_000), random.Random(6), Counter[str]()
+    folder = tmp_path / "catalog"
+    Catalog.open(folder, create=True).close()
+    sender = Sender(chance)
+    server, after_first = start_server(["serve", str(folder), "--port", "0"]), 0
+    for _ in range(kills):
+        sender.over.clear()
+        thread = threading.Thread(target=sender.send, args=(server,), daemon=True)
+        thread.start()
+        time.sleep(0.2 + chance.random() * 4)
+        targets = descendants(server.process.pid) | {server.process.pid: "server"}
+        by_kind: dict[str, list[int]] = {}
+        for pid, words in targets.items():
+            by_kind.setdefault(kind_of(words), []).append(pid)
+        kind = chance.choice(sorted(by_kind))
+        step = next((json.loads(path.read_text()).get("step", "") for path in sorted((folder / "work").glob("*.progress"))
+                     if path.stat().st_size), "") if (folder / "work").exists() else ""  # fmt: skip
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(by_kind[kind]), signal.SIGKILL)
+        places[f"{kind} {step}".strip()] += 1
+        after_first += bool(sender.acknowledged)
+        if kind == "server":
+            server.process.wait()
+            sender.over.set()
+            thread.join(30)
+            server.stop()
+            server = start_server(["serve", str(folder), "--port", "0"])
+        else:
+            sender.over.set()
+            thread.join(30)
+    deadline = time.monotonic() + long(300, 3_000)
+    while time.monotonic() < deadline:
+        waiting = server.get("/v2/assets?geospatialMetadataExtractionStatus=IN_PROGRESS").json()["totalElements"]
+        if not waiting:
+            break
+        time.sleep(0.5)
+    server.stop()
+    print(f"\n{kills} kills, {after_first} after the first acknowledgement; {len(sender.acknowledged)} deliveries "
+          f"acknowledged; where they fell: {dict(places.most_common())}")  # fmt: skip
+    check_all(folder, sender.acknowledged)
+
+
+def check_all(folder: Path, acknowledged: dict[str, str]) -> None:
+    assert run_swath("check", folder).returncode == 0
+    catalog = Catalog.open(folder)
+    store = AssetStore(catalog, FolderBlobs(folder / "blobs"))
+    try:
+        for delivery_id, sha256 in acknowledged.items():
+            delivery = store.delivery(delivery_id)
+            original = store.asset(delivery_id)
+            assert (
+                hashlib.sha256(b"".join(store.vault.blobs.read(original.blob, 0, original.size))).hexdigest() == sha256
+            )
+            if sha256 == hashlib.sha256(BROKEN).hexdigest():
+                assert delivery.status == "FAILED"
+                assert delivery.reason
+                continue
+            assert delivery.status == "SUCCESSFUL", (delivery.name, delivery.status, delivery.reason)
+        every, _ = store.files.deliveries(Choice(), 10_000)
+        for delivery in every:
+            if delivery.status != "SUCCESSFUL":
+                continue
+            assert delivery.collection is not None
+            record = catalog.ledger.collection(delivery.collection)
+            assert record is not None, "a half collection"
+            files = {asset.id for asset in store.files.assets_of(delivery.id)}
+            held: set[str] = set()
+            for item in catalog.walk(Equal(Property("collection"), Text(record.id)), EVERYTHING):
+                for asset in json.loads(item.body)["assets"].values():
+                    held.add(asset["href"].rpartition("/")[2])
+            assert held
+            assert held | {delivery.id} == files
+        in_use = {asset.blob for delivery in every for asset in store.files.assets_of(delivery.id)}
+        store.vault.ledger.files.mark_unused(0, 2**62)  # pins of those that died
+        store.vault.collect(0)
+        assert {blob.key for blob in store.vault.blobs.all()} == in_use
+    finally:
+        catalog.close()
+    assert not list((folder / "work").glob("*.delivery")), "a worker left its folder behind"
