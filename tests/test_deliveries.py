@@ -24,9 +24,10 @@ import swath
 from swath.assets import AssetStore
 from swath.blobs import FolderBlobs
 from swath.session import Session
-from tests.conftest import SHARED, run_swath
+from tests.conftest import SHARED, Server, run_swath, serving
 from tests.deliveries_expected import COG, DELIVERIES, GEOJSON, entry
 
+pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 PATHS = [each["path"] for each in json.loads((DELIVERIES / "expected.json").read_text("utf-8"))["deliveries"]]
 ANGLES = ("view:sun_azimuth", "view:sun_elevation", "view:off_nadir", "view:incidence_angle", "view:azimuth")
 
@@ -38,6 +39,7 @@ class Taken:
     told: dict[str, dict[str, Any]]
     session: Session
     store: AssetStore
+    server: Server
 
     def items(self, path: str) -> list[dict[str, Any]]:
         return list(self.session.search(collections=[self.told[path]["stacCollectionId"]]))
@@ -56,9 +58,9 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taken]:
     done = run_swath("deliver", folder, *(DELIVERIES / path for path in PATHS), "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == len(PATHS), done.stderr
-    with swath.open(folder) as session:
+    with swath.open(folder) as session, serving(folder) as server:
         store = AssetStore(session._catalog, FolderBlobs(folder / "blobs"))
-        yield Taken(dict(zip(PATHS, lines, strict=True)), session, store)
+        yield Taken(dict(zip(PATHS, lines, strict=True)), session, store, server)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -204,7 +206,7 @@ def _check_cog(path: Path, asset: dict[str, Any], wanted: dict[str, Any], whole:
             assert cog.count == wanted["band_count"]
         if "proj:transform" in wanted:
             for told in (list(cog.transform)[:6], asset["proj:transform"][:6]):
-                assert told == pytest.approx(wanted["proj:transform"], rel=1e-7)
+                assert told == pytest.approx(wanted["proj:transform"], rel=1e-6)
         if wanted.get("proj:code"):
             assert f"EPSG:{cog.crs.to_epsg()}" == wanted["proj:code"] == asset["proj:code"]
         if "must_not_have" in whole and "data" in asset["roles"]:
@@ -290,12 +292,14 @@ def test_pixels_of_every_cog_are_those_of_its_sources(taken: Taken, path: str, t
         sources = [unpacked / source if unpacked != DELIVERIES else DELIVERIES / source for source in images]
         mosaic = _mosaic(sources)
         if mosaic is None:
-            continue
+            continue  # counted below
         matching = [asset for item in taken.items(path) for asset in _assets_for(item, wanted)]
         equal = [asset for asset in matching if _same(_read(str(taken.file(asset))), mosaic)]
         assert equal, (images, [asset["title"] for asset in matching])
         compared += 1
-    assert compared or not any(asset["type"] == COG for item in entry(path)["items"] for asset in item["assets"])
+    legacy = path.endswith("legacy_names_cp437.zip")  # what is named otherwise than its entry is compared by its facts
+    cogs = [asset for item in entry(path)["items"] for asset in item["assets"] if asset["type"] == COG]
+    assert compared == len(cogs) or legacy
 
 
 def _same(one: numpy.ndarray[Any, Any], other: numpy.ndarray[Any, Any]) -> bool:
@@ -361,8 +365,10 @@ def test_what_is_published_is_valid_stac(taken: Taken, path: str) -> None:
     known = _schemas()
     resources = [(uri, Resource.from_contents(schema, default_specification=DRAFT7)) for uri, schema in known.items()]
     registry: Any = Registry().with_resources(resources)  # type: ignore[var-annotated]
-    own = {f"swath:/stac-extensions/{name}/v1.0.0/schema.json": schema_of(name, f"swath:{name}") for name in FIELDS}
-    for item in taken.items(path):
+    home = taken.server.url
+    own = {uri: schema_of(name, uri) for name in FIELDS
+           for uri in [f"{home}/stac-extensions/{name}/v1.0.0/schema.json"]}  # fmt: skip
+    for item in taken.server.get(f"/collections/{taken.told[path]['stacCollectionId']}/items").json()["features"]:
         core = known["https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"]
         jsonschema.Draft7Validator(core, registry=registry).validate(item)
         for uri in item["stac_extensions"]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from swath.assets.store import JOB, AssetStore
+from swath.assets.uploads import sweep
 from swath.delivery.converting import Converters
 from swath.delivery.steps import STEPS, Bench, Work, later
 from swath.errors import DeliveryRefused, PreconditionFailed, SwathError, Unavailable
@@ -41,6 +42,7 @@ def work_on_deliveries(
     `kept_seconds`: what has been in the trash for so long is forgotten; None keeps it.
     """
     tidy(store)
+    sweep(store)
     work = Working(store, converters)
     threads = [
         threading.Thread(target=store.jobs.work, args=({JOB: work.process}, over), name=f"delivery-{number}")
@@ -55,6 +57,7 @@ def work_on_deliveries(
             try:
                 if kept_seconds is not None:
                     store.forget(kept_seconds, _ACTOR)
+                sweep(store)
                 store.vault.collect()
             except (SwathError, OSError):
                 log.warning("collecting what nothing refers to failed; it is tried again in an hour", exc_info=True)

@@ -26,7 +26,7 @@ COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 METADATA_VERSION = "0.1.0"
 # Of what nothing says when it was taken: not before the first photograph from the air (Nadar, 1858).
 FIRST_PHOTOGRAPH = "1858-01-01T00:00:00Z"
-# Sentinel-2's is not among them: its v1.0.0 knows no s2:sequence, which UP42's items have, and forbids what it does not know.
+# Sentinel-2's is not among them: its v1.0.0 forbids what it does not know, and so UP42's s2:sequence.
 _EXTENSIONS = {
     "eo": "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
     "proj": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
@@ -89,10 +89,16 @@ def _properties(
 ) -> dict[str, Any]:
     told: dict[str, Any] = {"title": scene.name, **_times(delivery, facts, scene)}
     told |= {name: value for name, value in scene.properties.items() if value is not None}
-    codes = {code for each in parts if (code := each.made.facts.get("code")) and "data" in each.part.roles}
+    codes = {code for each in parts if (code := _code(each.made.facts)) and "data" in each.part.roles}
     if "proj:code" not in told and len(codes) == 1 and not any(each.part.sensor for each in parts):
         told["proj:code"] = codes.pop()
     return told | _system(delivery, facts, account, product) | user_fields(delivery)
+
+
+def _code(facts: Mapping[str, Any]) -> str | None:
+    """The code of the system that a file's coordinates are in, or were in before they became longitude and latitude."""
+    code = facts.get("code") or facts.get("crs")
+    return code if isinstance(code, str) and code.startswith("EPSG:") else None
 
 
 def _times(delivery: DeliveryRecord, facts: Facts, scene: Scene) -> dict[str, Any]:

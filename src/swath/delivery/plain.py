@@ -34,7 +34,12 @@ _MAGIC = (
     b"CDF\x02",
     b"fgb\x03",
 )
-_COMMON = {"red": "red", "green": "green", "blue": "blue"}
+_COLOURS = ("red", "green", "blue")
+# The common names of the STAC eo extension: what a description of a band may say too.
+_COMMON = frozenset(
+    ("coastal", "blue", "green", "yellow", "red", "rededge", "nir", "nir08", "nir09", "cirrus", "swir16", "swir22", "lwir",
+     "lwir11", "lwir12", "pan")
+)  # fmt: skip
 _DEEPEST = 100  # brackets of a GeoJSON
 _MEGABYTE = 1_000_000
 
@@ -171,7 +176,8 @@ def _bands(colors: list[str], found: Mapping[str, Any]) -> tuple[Band, ...]:
     for number, (color, description) in enumerate(zip(colors, descriptions, strict=False), 1):
         if color == "alpha":
             continue
-        common = _COMMON.get(color)
+        said = str(description or "").strip().lower()
+        common = color if color in _COLOURS else said if said in _COMMON else None
         bands.append(Band(str(description or common or f"b{number}"), common))
     return tuple(bands)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from swath.delivery import landsat, plain, sentinel2
+from swath.delivery import dimap, landsat, plain, planet, sentinel2
 from swath.delivery.model import Inspect, Part, Product, Recogniser, Scene, Tree, distinct
 from swath.errors import DeliveryRefused
 
@@ -13,6 +13,8 @@ __all__ = ["RECOGNISERS", "recognised"]
 RECOGNISERS: tuple[Recogniser, ...] = (
     sentinel2.recognise,
     landsat.recognise,
+    dimap.recognise,
+    planet.recognise,
     plain.recognise,  # whatever else is imagery or vectors
 )
 
