@@ -108,7 +108,7 @@ def convert(folder: Path, root: Path, part: Part, number: int, crs: str | None) 
             folder,
             MakeCog(sources, str(target), tiles=part.tiles, size=part.size, nodata=part.nodata,
                     categorical=part.categorical, sensor=part.sensor, crs=part.crs or crs,
-                    rpc=_plain(part.rpc), stack=part.stack),
+                    rpc=_plain(part.rpc)),
         )  # fmt: skip
         name = f"{stem}_{part.key}"[:120] if len(part.sources) > 1 else stem
         return Conversion(str(target), f"{name}.tif", COG, facts)

@@ -141,7 +141,7 @@ def _image(component: Component, rpc: dict[str, str] | None) -> Part:
         key=asset_key(stem), sources=component.images, roles=("data", kind), title=f"{kind.capitalize()} data",
         action="raster", bands=component.bands, gsd=component.gsd, nodata=component.nodata,
         tiles=component.tiles if tiled else (), size=component.size if tiled else None, sensor=component.sensor,
-        crs=component.crs, rpc=rpc, stack=component.stacked,
+        crs=component.crs, rpc=rpc,
     )  # fmt: skip
 
 

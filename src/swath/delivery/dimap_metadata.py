@@ -280,7 +280,9 @@ def read_rpc(tree: Tree, name: str, *, from_one: bool) -> dict[str, str]:
     `from_one`: the file counts them from 1, as those of Pléiades and SPOT do.
     """
     root = read_xml(tree.path(name), name)
-    model = root.find(".//Inverse_Model")
+    # From ground to image: the inverse model of Pléiades and SPOT, GroundtoImage_Values of Pléiades Neo.
+    models = (root.find(".//Inverse_Model"), root.find(".//GroundtoImage_Values"))
+    model = next((each for each in models if each is not None), None)
     validity = root.find(".//RFM_Validity")
     found: dict[str, str] = {}
     for part in _RPC:

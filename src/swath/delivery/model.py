@@ -64,7 +64,7 @@ class Part:
 
     `action`: `keep` takes the one source as it is (`media_type` says what that is), `raster` makes one COG of all of
     them, `vector` one GeoJSON in WGS 84. `tiles` places sources in a mosaic: row and column, in pixels, of each one's
-    upper left corner; empty where the sources are one image already. `stack`: sources of one place are further bands.
+    upper left corner; empty where the sources are one image already. Sources of one place are further bands.
     `nodata` is a value that the COG must declare
     though the file does not say so. `categorical`: classes or bit fields, whose overviews are never averages. `sensor`:
     the pixels are in sensor geometry, so there is no CRS and no transform, and a mask's coordinates are column and row.
@@ -85,7 +85,6 @@ class Part:
     categorical: bool = False
     tiles: tuple[tuple[int, int], ...] = ()
     size: tuple[int, int] | None = None  # rows and columns of the mosaic
-    stack: bool = False
     sensor: bool = False
     crs: str | None = None
     rpc: Mapping[str, str] | None = None
