@@ -163,7 +163,7 @@ class AssetStore:
         def attempt() -> DeliveryRecord:
             before = self.delivery(delivery_id)
             changed = change(before)
-            if (changed.title, changed.tags) == (before.title, before.tags):
+            if condition is None and (changed.title, changed.tags) == (before.title, before.tags):
                 return before
             after = replace(before, title=changed.title, tags=changed.tags, updated=later(before))
             files = FileChanges(deliveries=(after,), unchanged=((before.id, before.updated),))

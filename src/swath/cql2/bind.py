@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from swath.cql2.functions import FUNCTIONS
 from swath.cql2.queryables import CORE, Families, Queryables
 from swath.errors import InvalidFilter, shown
 
-__all__ = ["ALIASES", "bind", "resolve", "resolve_alias"]
+__all__ = ["ALIASES", "bind", "renamed", "resolve", "resolve_alias"]
 
 N = TypeVar("N", bound=Node)
 
@@ -55,6 +55,13 @@ def bind(node: N, queryables: Queryables | None = None) -> N:
     """
     bound = _resolved(node, queryables)
     return _Checker(queryables).check(bound) if queryables is not None else bound
+
+
+def renamed(node: N, names: Mapping[str, str]) -> N:
+    """The same tree with other names for properties, as they were written."""
+    if isinstance(node, Property):
+        return replace(node, name=names[node.name]) if node.name in names else node
+    return _rebuilt(node, lambda part: renamed(part, names))
 
 
 def _resolved(node: N, queryables: Queryables | None) -> N:

@@ -14,9 +14,11 @@ import msgspec
 from starlette.responses import Response
 
 from swath.catalog import build_search
+from swath.catalog.request import SearchRequest
 from swath.catalog.rules import restricted
 from swath.catalog.writing import Terms, Writing
 from swath.cql2.ast import And, Equal, IsNull, Not, Predicate, Property, Text
+from swath.cql2.bind import ALIASES, renamed
 from swath.errors import InvalidDocument, InvalidRequest, NotFound
 from swath.http import routes as stac
 from swath.http.call import Call
@@ -191,7 +193,7 @@ def _search_by_get(call: Call, query: Query, only: list[str] | None, more: list[
     request = search_from_query(Query({**query.values, "token": [_bare(query.one("token")) or ""]}))
     if only is not None:
         request = replace(request, collections=only)
-    found = build_search(request)
+    found = _build(request)
     page = _page(call, found, read_integer("page", query.one("page")))
     links = [link("root", call.address.href("/")), link("self", _address(call, query, None), GEOJSON), *more]
     for rel, token in (("next", page.next), ("prev", page.previous)):
@@ -218,7 +220,7 @@ def search_posted(call: Call) -> Response:
     token = body.get("token")
     asked = {**body, "token": _bare(token)} if isinstance(token, str) else body
     request, _ = search_from_body(msgspec.json.encode(asked))
-    found = build_search(request)
+    found = _build(request)
     page = _page(faced, found, number)
     links = [link("root", faced.address.href("/")), link("self", faced.address.href("/search"), GEOJSON)]
     for rel, token in (("next", page.next), ("prev", page.previous)):
@@ -242,6 +244,13 @@ def _body_of(call: Call) -> dict[str, Any]:
             break
         inner = inner["filter"]
     return {**body, "filter": inner} if inner is not None else {k: v for k, v in body.items() if k != "filter"}
+
+
+def _build(request: SearchRequest) -> Search:
+    """The search of a request. Short names are UP42's: `title` is the user's, `properties.title` the scene's."""
+    search = build_search(request)
+    sort = tuple(replace(key, name=ALIASES.get(key.name, key.name)) for key in search.sort)
+    return replace(search, expression=renamed(search.expression, ALIASES), sort=sort)
 
 
 def _page(call: Call, search: Search, number: int | None) -> Page:
