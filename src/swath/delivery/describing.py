@@ -39,6 +39,8 @@ _EXTENSIONS = {
     "sat": "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
     "landsat": "https://stac-extensions.github.io/landsat/v2.0.0/schema.json",
 }
+# Common names that the eo extension has had since 2.0, as those before it knew them.
+_OLDER = {"rededge071": "rededge", "rededge075": "rededge", "rededge078": "rededge", "green05": "green"}
 _UP42 = ("up42-system", "up42-product", "up42-user", "up42-order")
 _PROVIDERS = {
     "ESA": "https://sentinels.copernicus.eu/",
@@ -222,7 +224,7 @@ def _eo(band: Band) -> dict[str, Any]:
     told = {
         "name": band.name,
         "description": band.description,
-        "common_name": band.common_name,
+        "common_name": _OLDER.get(band.common_name or "", band.common_name),
         "center_wavelength": band.center_wavelength,
         "full_width_half_max": band.full_width_half_max,
     }
