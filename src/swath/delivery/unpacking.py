@@ -5,35 +5,45 @@ What headers say is looked at first and not believed after.
 
 from __future__ import annotations
 
-import lzma
+import fcntl
 import os
 import shutil
 import stat
-import struct
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
+from swath.delivery.media import is_data
 from swath.delivery.model import Tree
-from swath.delivery.names import Names, is_junk, safe_name
+from swath.delivery.names import Names, decoded, is_junk, own_name, safe_name
+from swath.delivery.streams import CHUNK, Budget, Tell
+from swath.delivery.tars import is_tar, tar_entries
+from swath.delivery.zips import Entry, is_zip, zip_entries
 from swath.errors import DeliveryRefused, shown
 from swath.limits import LIMITS
 
 __all__ = ["Tell", "unpack"]
 
-Tell = Callable[[int, int], None]
-
-_CHUNK = 1_000_000
-_FREE = 10_000_000  # unpacked bytes that are not held against the packed ones
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_KEPT_ZIPS = ("kmz", "docx", "xlsx", "pptx", "odt", "ods", "jar")
-_PACKED = {"zip": "ZIP", "tar": "tar", "tgz": "tar", "gz": "gzip", "tbz2": "tar", "bz2": "bzip2", "xz": "xz"}
-_IMAGES = ("tif", "tiff", "jp2", "j2k", "png", "jpg", "jpeg", "ntf", "nitf", "nc", "img")
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
-           struct.error, ValueError, OverflowError)  # fmt: skip
+# Endings of archives, those of two parts first.
+_ARCHIVES = (
+    ".tar.gz",
+    ".tar.bz2",
+    ".tar.xz",
+    ".tar.zst",
+    ".zip",
+    ".tar",
+    ".tgz",
+    ".tbz2",
+    ".tbz",
+    ".txz",
+    ".7z",
+    ".rar",
+)
+_PACKED = (*_ARCHIVES, ".gz", ".bz2", ".xz")
+_IMAGES = (".tif", ".tiff", ".jp2", ".j2k", ".png", ".jpg", ".jpeg", ".ntf", ".nitf", ".nc", ".img")
+_DOCUMENTS = (".kmz", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".jar")  # ZIPs that are one file for their users
+_CLONE = 0x40049409  # FICLONE, ioctl_ficlone(2)
+_OTHERS = {b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"\x28\xb5\x2f\xfd": "Zstandard"}
 
 
 def unpack(source: Path, name: str, folder: Path, tell: Tell = lambda _done, _of: None) -> Tree:
@@ -47,229 +57,181 @@ def unpack(source: Path, name: str, folder: Path, tell: Tell = lambda _done, _of
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         try:
-            _into(source, name, unfinished, tell)
-            _nested(unfinished, tell)
+            _lay_out(source, name, unfinished, tell)
+            unfinished.rename(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        unfinished.rename(folder)
-    files = tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
-    if not files:
-        raise DeliveryRefused(f"{name}: there are no files in it")
-    return Tree(folder, files)
+    return Tree(folder, tuple(_files(folder)))
 
 
-def _into(source: Path, name: str, folder: Path, tell: Tell) -> None:
-    if source.is_dir():
-        _from_folder(source, folder)
-        return
-    kind = _container(source, name)
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _lay_out(source: Path, name: str, folder: Path, tell: Tell) -> None:
+    names = Names()
     try:
-        if kind == "zip":
-            _from_zip(source, folder, tell)
-        elif kind == "tar":
-            _from_tar(source, folder, tell)
+        if source.is_dir():
+            budget = Budget(0, tell, ratio=False)
+            _lay(_folder_entries(source, budget), folder, "", names, budget)
+        elif (kind := _kind(source, name)) is None:
+            _copy(source, folder / own_name(name), tell)
+            return  # what is no archive is not looked into for others
         else:
-            safe = safe_name(PurePosixPath(name.replace("\\", "/")).name) or "file"
-            shutil.copyfile(source, folder / safe)
+            budget = Budget(source.stat().st_size, tell)
+            _lay(_entries(kind, source, budget), folder, "", names, budget)
+        _lay_out_nested(folder, names, budget)
+        if not _files(folder):
+            raise DeliveryRefused("there are no files in it")
     except DeliveryRefused as error:
         raise DeliveryRefused(f"{name}: {error}") from None
-    except _BROKEN as error:
-        raise DeliveryRefused(f"{name}: the archive is broken: {' '.join(str(error).split())[:200]}") from None
 
 
-def _container(source: Path, name: str) -> str:
-    """`zip`, `tar` or `file`, by content. DeliveryRefused where the name says something else."""
+# -- what a file is ------------------------------------------------------------------------------
+
+
+def _kind(source: Path, name: str) -> str | None:
+    """`zip` or `tar`, by content; None for a file of another kind. DeliveryRefused where the name says otherwise."""
     if source.stat().st_size == 0:
-        raise DeliveryRefused(f"{name}: the file is empty")
+        raise DeliveryRefused("the file is empty")
     with source.open("rb") as stream:
         head = stream.read(512)
-    ending = name.lower().rpartition(".")[2]
-    image = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG") or head[:3] == b"\xff\xd8\xff"
-    if ending in _KEPT_ZIPS or image:
-        kind = "file"
-    elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
-        kind = "zip"
-    elif head[257:262] == b"ustar" or head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\0":
-        kind = "tar"
-    else:
-        kind = "zip" if zipfile.is_zipfile(source) else "file"
-    if kind == "file" and ending in _PACKED and not image:
-        raise DeliveryRefused(f"{name}: it is no {_PACKED[ending]} archive, whatever its name says")
-    if kind != "file" and ending in _IMAGES:
-        raise DeliveryRefused(f"{name}: it is an archive with the name of an image")
+    other = next((told for magic, told in _OTHERS.items() if head.startswith(magic)), None)
+    if other is not None:
+        raise DeliveryRefused(f"{other} archives are not read; send a ZIP or a tar")
+    lower = name.lower()
+    if lower.endswith(_DOCUMENTS) or is_data(head):
+        return None
+    kind = "tar" if is_tar(source) else "zip" if is_zip(source) else None
+    if kind is None and lower.endswith(_PACKED):
+        raise DeliveryRefused("it is no ZIP and no tar archive, whatever its name says")
+    if kind is not None and lower.endswith(_IMAGES):
+        raise DeliveryRefused("it is an archive with the name of an image")
     return kind
 
 
-class _Budget:
-    """What may come out of an archive of so many bytes."""
-
-    def __init__(self, packed: int, tell: Tell) -> None:
-        self.most = min(LIMITS.delivery_bytes, max(_FREE, packed * LIMITS.delivery_ratio))
-        self.total, self.tell = 0, tell
-
-    def take(self, size: int) -> None:
-        self.total += size
-        if self.total > self.most:
-            raise DeliveryRefused(
-                f"it unpacks to more than {self.most:,} bytes, {LIMITS.delivery_ratio} times what it is itself"
-            )
-        self.tell(self.total, 0)
+def _entries(kind: str, source: Path, budget: Budget) -> Iterator[Entry]:
+    return zip_entries(source, budget) if kind == "zip" else tar_entries(source, budget)
 
 
-def _lay(stream: IO[bytes], target: Path, budget: _Budget) -> int:
-    """A stream as a new file; its size."""
+def _folder_entries(source: Path, budget: Budget) -> Iterator[Entry]:
+    """The files of a folder. DeliveryRefused for what is no regular file: links are not followed."""
+    for place, folders, files in os.walk(source):
+        folders.sort()
+        for each in (*folders, *sorted(files)):
+            path = Path(place) / each
+            name = decoded(os.fsencode(path.relative_to(source)), "cp1252")
+            kind = path.lstat().st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise DeliveryRefused(f"{shown(name)} is a link or a device, which are not followed")
+            yield Entry(name, stat.S_ISDIR(kind), LIMITS.delivery_bytes, _bytes_of(path, name, budget))
+
+
+def _bytes_of(path: Path, name: str, budget: Budget) -> Iterator[bytes]:
+    """The bytes of a file that is still a regular one when it is opened."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        state = os.fstat(stream.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise DeliveryRefused(f"{shown(name)} is a link or a device, which are not followed")
+        budget.expect(state.st_size)
+        while chunk := stream.read(CHUNK):
+            budget.take(len(chunk))
+            yield chunk
+
+
+# -- files onto the disk -------------------------------------------------------------------------
+
+
+def _copy(source: Path, target: Path, tell: Tell) -> None:
+    """A file as it is: by reference where the file system can that, since it may be large. Never a hard link, which
+    would hand out the original to whoever writes to the copy."""
+    size = source.stat().st_size
+    if size > LIMITS.delivery_bytes:
+        raise DeliveryRefused(f"it has {size:,} bytes; at most {LIMITS.delivery_bytes:,} are taken")
+    done = 0
+    with source.open("rb") as stream, target.open("xb") as out:
+        with suppress(OSError):
+            fcntl.ioctl(out.fileno(), _CLONE, stream.fileno())
+            return
+        while chunk := stream.read(CHUNK):
+            done += out.write(chunk)
+            tell(done, size)
+
+
+def _lay(entries: Iterable[Entry], folder: Path, inside: str, names: Names, budget: Budget) -> None:
+    """Entries as files below `folder/inside`. What desktops left is passed over."""
+    for entry in entries:
+        if is_junk(entry.name):
+            safe_name(entry.name)
+            continue
+        name = safe_name(entry.name)
+        if entry.is_folder:
+            names.folder(f"{inside}{name}".rstrip("/"))
+        elif not name:
+            raise DeliveryRefused("a file in it has no name")
+        elif names.add(f"{inside}{name}"):
+            _write(entry, folder / inside / name, name)
+        elif not _is_same(entry.content, folder / inside / name, budget):
+            raise DeliveryRefused(f"there are two files {shown(name)} in it, and they differ")
+
+
+def _write(entry: Entry, target: Path, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     with target.open("xb") as out:
-        while chunk := stream.read(_CHUNK):
-            budget.take(len(chunk))
+        for chunk in entry.content:
             size += len(chunk)
+            if size > entry.most:
+                raise DeliveryRefused(f"{shown(name)} unpacks to more than {entry.most:,} bytes, which no image does")
             out.write(chunk)
-    return size
 
 
-# -- ZIP -----------------------------------------------------------------------------------------
-
-
-def _from_zip(source: Path, folder: Path, tell: Tell) -> None:
-    with zipfile.ZipFile(source) as archive:
-        entries = archive.infolist()
-        if len(entries) > 2 * LIMITS.delivery_files:
-            raise DeliveryRefused(f"it has {len(entries):,} entries; at most {LIMITS.delivery_files:,} are unpacked")
-        _check_overlap(entries)
-        names, budget = Names(), _Budget(source.stat().st_size, tell)
-        for entry, name in list(_wanted(entries, names)):
-            _check_entry(entry, name)
-            with archive.open(entry) as stream:
-                size = _lay(stream, folder / name, budget)
-            if size != entry.file_size:
-                raise DeliveryRefused(f"{shown(name)} has {size:,} bytes, not {entry.file_size:,} as the archive says")
-
-
-def _wanted(entries: list[zipfile.ZipInfo], names: Names) -> Iterator[tuple[zipfile.ZipInfo, str]]:
-    for entry in entries:
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise DeliveryRefused(f"the entry {shown(entry.filename)} is a link or a device")
-        raw = _decoded(entry)
-        if "\0" in raw:
-            raise DeliveryRefused(f"the entry {shown(raw)} has a NUL in its name")
-        name = safe_name(raw)
-        if entry.is_dir() or raw.endswith(("/", "\\")) or not name:
-            continue
-        if is_junk(name):
-            continue
-        names.add(name)
-        yield entry, name
-
-
-def _decoded(entry: zipfile.ZipInfo) -> str:
-    """The name as its maker meant it: UTF-8 where that is said, or is what the bytes are; else code page 437."""
-    raw = entry.orig_filename
-    if entry.flag_bits & 0x800:
-        return raw
-    extra = entry.extra
-    while len(extra) >= 4:  # Info-ZIP's Unicode path, APPNOTE 4.6.9
-        tag, size = struct.unpack("<HH", extra[:4])
-        if tag == 0x7075 and size > 5:
-            return extra[9 : 4 + size].decode("utf-8", "replace")
-        extra = extra[4 + size :]
-    try:
-        return raw.encode("cp437").decode()
-    except (UnicodeDecodeError, UnicodeEncodeError):
-        return raw
-
-
-def _check_entry(entry: zipfile.ZipInfo, name: str) -> None:
-    if entry.flag_bits & 0x1:
-        raise DeliveryRefused(f"{shown(name)} is encrypted")
-    if entry.compress_type not in _METHODS:
-        raise DeliveryRefused(f"{shown(name)} is packed by the method {entry.compress_type}, which is not read")
-    if entry.file_size > LIMITS.delivery_bytes:
-        raise DeliveryRefused(f"{shown(name)} claims {entry.file_size:,} bytes")
-
-
-def _check_overlap(entries: list[zipfile.ZipInfo]) -> None:
-    """Each entry has bytes of its own: else a small archive unpacks to a large one."""
-    end = 0
-    for entry in sorted(entries, key=lambda each: each.header_offset):
-        if entry.header_offset < end:
-            raise DeliveryRefused(f"the entry {shown(entry.filename)} shares its bytes with another")
-        end = entry.header_offset + 30 + len(entry.orig_filename.encode("utf-8", "replace")[:1]) + entry.compress_size
-
-
-# -- tar and folders -----------------------------------------------------------------------------
-
-
-def _from_tar(source: Path, folder: Path, tell: Tell) -> None:
-    names, budget = Names(), _Budget(source.stat().st_size, tell)
-    with tarfile.open(source, "r:*") as archive:
-        for member in archive:
-            if not (member.isreg() or member.isdir()) or member.issparse():
-                raise DeliveryRefused(f"the entry {shown(member.name)} is a link, a device or a sparse file")
-            name = safe_name(member.name)
-            if member.isdir() or not name or is_junk(name):
-                continue
-            names.add(name)
-            stream = archive.extractfile(member)
-            assert stream is not None
-            size = _lay(stream, folder / name, budget)
-            if size != member.size:
-                raise DeliveryRefused(f"{shown(name)} is cut short")
-        _check_end(source, archive)
-
-
-def _check_end(source: Path, archive: tarfile.TarFile) -> None:
-    """A tar that is cut between two entries looks as if it ended there."""
-    with source.open("rb") as stream:
-        plain = stream.read(512)[257:262] == b"ustar"
-    if plain and archive.offset > source.stat().st_size:
-        raise DeliveryRefused("the archive is cut short")
-
-
-def _from_folder(source: Path, folder: Path) -> None:
-    names = Names()
-    for place, folders, files in os.walk(source):
-        for each in (*folders, *files):
-            path = Path(place) / each
-            kind = path.lstat().st_mode
-            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-                raise DeliveryRefused(f"{path} is a link or a device, which are not followed")
-            if stat.S_ISREG(kind):
-                name = safe_name(path.relative_to(source).as_posix())
-                if not is_junk(name):
-                    names.add(name)
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path, folder / name)
+def _is_same(content: Iterable[bytes], target: Path, budget: Budget) -> bool:
+    """Whether a file that is there already has this content."""
+    with target.open("rb") as there:
+        for chunk in content:
+            if there.read(len(chunk)) != chunk:
+                return False
+            budget.give_back(len(chunk))
+        return not there.read(1)
 
 
 # -- archives within -----------------------------------------------------------------------------
 
 
-def _nested(folder: Path, tell: Tell) -> None:
-    """Unpack the archives of an archive, each into a folder of its name."""
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        if not _is_archive(path):
+def _lay_out_nested(folder: Path, names: Names, budget: Budget) -> None:
+    """Unpack the archives among the files, each into a folder of its name. DeliveryRefused for archives in those."""
+    for inner in _files(folder):
+        path, ending = folder / inner, _archive_ending(inner)
+        if ending is None:
             continue
-        target = path.with_name(path.name.split(".", 1)[0] if path.name.lower().endswith(".tar.gz") else path.stem)
-        while target.exists():
-            target = target.with_name(f"{target.name}_")
-        target.mkdir()
-        _into(path, path.name, target, tell)
+        try:
+            kind = _kind(path, inner)
+            if kind is None:
+                continue
+            target = inner[: -len(ending)] or "archive"
+            while (folder / target).exists():
+                target += "_"
+            names.folder(target)
+            _lay(_entries(kind, path, budget), folder, f"{target}/", names, budget)
+            deeper = next((each for each in _files(folder / target) if _is_archive(folder / target / each)), None)
+            if deeper is not None:
+                raise DeliveryRefused(f"it holds {shown(deeper)}, an archive within an archive within one")
+        except DeliveryRefused as error:
+            raise DeliveryRefused(f"{inner}: {error}") from None
+        budget.give_back(path.stat().st_size)
         path.unlink()
-        deeper = next((each for each in sorted(target.rglob("*")) if each.is_file() and _is_archive(each)), None)
-        if deeper is not None:
-            raise DeliveryRefused(
-                f"{path.name}: it holds {shown(deeper.name)}, an archive within an archive within one"
-            )
+
+
+def _archive_ending(name: str) -> str | None:
+    """By its name: many a file is a ZIP to be kept as it is."""
+    return next((ending for ending in _ARCHIVES if name.lower().endswith(ending)), None)
 
 
 def _is_archive(path: Path) -> bool:
-    if path.name.lower().rpartition(".")[2] in _KEPT_ZIPS:
+    if _archive_ending(path.name) is None:
         return False
-    with path.open("rb") as stream:
-        head = stream.read(512)
-    if head[:4] == b"PK\x03\x04" or head[257:262] == b"ustar":
-        return True
-    return head[:2] == b"\x1f\x8b" and path.name.lower().endswith((".tar.gz", ".tgz"))
+    with suppress(DeliveryRefused):
+        return _kind(path, path.name) is not None
+    return True

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.features import shapes
 from rasterio.transform import Affine
@@ -13,95 +14,118 @@ from rasterio.warp import transform
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
-__all__ = ["footprint_of", "on_the_globe"]
+from swath.raster.opening import READING
+from swath.stac.antimeridian import cut_polygon
+
+__all__ = ["footprint_of", "on_the_globe", "plain"]
 
 _LOOK = 1_024  # pixels of the longer side that validity is looked at
-_POINTS = 32  # per edge, so that straight lines of a projection bend as they do on the globe
-_MOST_POINTS = 400
+_POINTS = 400  # on an outline: straight lines of a projection bend on the globe
+_MOST_PARTS, _MOST_CORNERS = 20, 5_000  # past which the hull says where the pixels are
+_STAIRS = 0.75  # pixels: the height of a stair, seen along the diagonal, is 0.71
+_SIMPLE = 1e-5  # of the extent: corners that stand out less are left away
 
 
 def footprint_of(dataset: Any) -> dict[str, Any] | None:
-    """The area of the valid pixels as GeoJSON, longitude first and continuous; None where the image is not located."""
+    """The area of the valid pixels as GeoJSON by RFC 7946: longitude first, cut at the antimeridian, over a pole where
+    one is inside. None where the image is not located."""
     if dataset.crs is None or dataset.transform == Affine.identity():
         return None
-    outline = _valid(dataset)
+    place = dataset.transform
+    outline = shapely.transform(_valid(dataset), lambda points: _moved(points, place))
     located = on_the_globe(outline, dataset.crs)
-    return None if located is None else dict(mapping(located))
+    return None if located is None else plain(located)
+
+
+def plain(geometry: BaseGeometry) -> dict[str, Any]:
+    """GeoJSON of a geometry, seven decimals: a centimetre."""
+    found = mapping(geometry)
+    return {"type": found["type"], "coordinates": _rounded(found["coordinates"])}
+
+
+def _rounded(values: Any) -> Any:
+    return [_rounded(value) for value in values] if isinstance(values, tuple | list) else round(float(values), 7)
+
+
+def _moved(points: Any, place: Affine) -> Any:
+    x, y = points[:, 0], points[:, 1]
+    return np.column_stack((place.a * x + place.b * y + place.c, place.d * x + place.e * y + place.f))
 
 
 def _valid(dataset: Any) -> BaseGeometry:
-    """Outline in the raster's own coordinates: its edge, or that of what is not nodata, transparent or masked."""
+    """Outline in columns and rows: the image's edge, or that of what is not nodata, transparent or masked."""
     edge = shapely.box(0, 0, dataset.width, dataset.height)
     if all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums):
-        return _placed(edge, dataset.transform)
+        return edge
+    mask = _mask(dataset)
+    if mask is None or mask.all() or not mask.any():
+        return edge
+    scale = Affine.scale(dataset.width / mask.shape[1], dataset.height / mask.shape[0])
+    found = shapes(mask.astype("uint8"), mask=mask, connectivity=8, transform=scale)
+    rings = [shapely.Polygon(shape(each).exterior) for each, _ in found]  # holes are clouds and lakes, no edges
+    united = shapely.union_all(rings)
+    if shapely.get_num_geometries(united) > _MOST_PARTS:
+        united = united.convex_hull
+    simple = united.simplify(_STAIRS * max(scale.a, scale.e))
+    if shapely.get_num_coordinates(simple) > _MOST_CORNERS:
+        simple = simple.convex_hull
+    return simple if not simple.is_empty else edge
+
+
+def _mask(dataset: Any) -> NDArray[np.bool_] | None:
+    """Which pixels are valid in any band, at most so many a side."""
     shrink = max(1.0, max(dataset.width, dataset.height) / _LOOK)
     size = max(1, round(dataset.height / shrink)), max(1, round(dataset.width / shrink))
     mask = np.zeros(size, bool)
-    for band in range(1, dataset.count + 1):
-        if dataset.colorinterp[band - 1].name != "alpha":
-            mask |= dataset.read_masks(band, out_shape=size) > 0
-    if mask.all() or not mask.any():
-        return _placed(edge, dataset.transform)
-    scale = Affine.scale(dataset.width / size[1], dataset.height / size[0])
-    parts = [shape(each) for each, value in shapes(mask.astype("uint8"), mask=mask, connectivity=8, transform=scale)
-             if value == 1]  # fmt: skip
-    united = shapely.union_all([shapely.Polygon(part.exterior) for part in parts])
-    if shapely.get_num_geometries(united) > 20 or shapely.get_num_coordinates(united) > 20_000:
-        united = united.convex_hull
-    simple = united.simplify(1.5 * max(scale.a, scale.e)).buffer(0)
-    return _placed(simple if not simple.is_empty else edge, dataset.transform)
-
-
-def _placed(outline: BaseGeometry, place: Affine) -> BaseGeometry:
-    def moved(points: Any) -> Any:
-        x, y = points[:, 0], points[:, 1]
-        return np.column_stack((place.a * x + place.b * y + place.c, place.d * x + place.e * y + place.f))
-
-    return shapely.transform(outline, moved)
+    try:
+        for band in range(1, dataset.count + 1):
+            if dataset.colorinterp[band - 1].name != "alpha":
+                mask |= dataset.read_masks(band, out_shape=size) > 0
+            if mask.all():
+                break
+    except READING:
+        return None
+    return mask
 
 
 def on_the_globe(outline: BaseGeometry, crs: Any) -> BaseGeometry | None:
-    """An area of a reference system in longitude and latitude, its edges as they bend, longitudes continuous.
+    """An area of a reference system in longitude and latitude, its edges as they bend, within ±180.
 
-    One that holds a pole reaches it over all longitudes.
+    None where nothing of it is on the globe.
     """
-    parts = [_ring(polygon, crs) for polygon in shapely.get_parts(outline) if polygon.geom_type == "Polygon"]
-    found = [part for part in parts if part is not None and not part.is_empty]
-    if not found:
+    parts: list[BaseGeometry] = []
+    for polygon in shapely.get_parts(outline):
+        if polygon.geom_type == "Polygon" and not polygon.is_empty:
+            parts += _located(polygon, crs) or []
+    if not parts:
         return None
-    return found[0] if len(found) == 1 else shapely.union_all(found)
+    united = parts[0] if len(parts) == 1 else shapely.union_all(parts)
+    west, south, east, north = united.bounds
+    simple = united.simplify(_SIMPLE * max(east - west, north - south))
+    kept = [part for part in shapely.get_parts(simple) if part.geom_type == "Polygon" and not part.is_empty]
+    oriented = [shapely.orient_polygons(part) for part in kept]
+    return oriented[0] if len(oriented) == 1 else shapely.MultiPolygon(oriented)
 
 
-def _ring(polygon: BaseGeometry, crs: Any) -> BaseGeometry | None:
-    ring = polygon.exterior
-    edges = max(1, len(ring.coords) - 1)
-    per_edge = max(1, min(_POINTS, _MOST_POINTS // edges))
-    if not (crs.is_geographic):
-        ring = shapely.segmentize(ring, ring.length / (edges * per_edge))
+def _located(polygon: BaseGeometry, crs: Any) -> list[BaseGeometry] | None:
+    ring = shapely.segmentize(polygon.exterior, polygon.exterior.length / _POINTS)
     points = np.asarray(ring.coords)[:, :2]
-    x, y = (np.asarray(each) for each in transform(crs, "OGC:CRS84", points[:, 0], points[:, 1]))
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    x, y = transform(crs, "OGC:CRS84", points[:, 0], points[:, 1])
+    moved = np.column_stack((np.asarray(x, float), np.asarray(y, float)))
+    moved = moved[np.isfinite(moved).all(axis=1)]  # a full disk's corners are beyond the earth
+    if len(moved) < 4:
         return None
-    if crs.is_geographic:
-        return shapely.Polygon(np.column_stack((x, y))) if False else shapely.Polygon(points)
-    pole = _pole_within(polygon, crs)
-    continuous = np.degrees(np.unwrap(np.radians(x)))
-    turned = abs(continuous[-1] - continuous[0]) > 180
-    if pole is not None and turned:
-        order = np.argsort(np.mod(x[:-1] + 180.0, 360.0))
-        around = np.mod(x[:-1] + 180.0, 360.0)[order] - 180.0
-        heights = y[:-1][order]
-        at = (heights[0] + heights[-1]) / 2
-        path = [(-180.0, at), *zip(around, heights, strict=True), (180.0, at), (180.0, pole), (-180.0, pole), (-180.0, at)]
-        return shapely.Polygon(path)
-    made = shapely.Polygon(np.column_stack((continuous, y)))
-    centre = (made.bounds[0] + made.bounds[2]) / 2
-    return shapely.transform(made, lambda p: p - [360.0 * round(centre / 360.0), 0.0])
+    moved[:, 1] = np.clip(moved[:, 1], -90.0, 90.0)
+    if not np.array_equal(moved[0], moved[-1]):
+        moved = np.vstack((moved, moved[:1]))
+    whole = _all_round(polygon, crs)
+    if whole is not None:
+        return [whole]
+    return cut_polygon([moved])[0]
 
 
-def _pole_within(polygon: BaseGeometry, crs: Any) -> float | None:
-    for latitude in (90.0, -90.0):
-        x, y = transform("OGC:CRS84", crs, [0.0], [latitude])
-        if np.isfinite(x[0]) and np.isfinite(y[0]) and polygon.contains(shapely.Point(x[0], y[0])):
-            return latitude
-    return None
+def _all_round(polygon: BaseGeometry, crs: Any) -> BaseGeometry | None:
+    """A raster over all longitudes is a box, which no ring on the globe would be."""
+    if not crs.is_geographic or polygon.bounds[2] - polygon.bounds[0] < 359.999:
+        return None
+    return shapely.box(-180.0, max(-90.0, polygon.bounds[1]), 180.0, min(90.0, polygon.bounds[3]))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from swath.raster.opening import MEDIA_TYPES, Refused, opened
-from swath.raster.vectors import layers_of, media_type
+from rasterio.transform import Affine
+
+from swath.raster.layers import layers_of, linked, siblings_of
+from swath.raster.opening import MEDIA_TYPES, Refused, members_of, opened, whole_number
 
 __all__ = ["inspect"]
 
-_WHEN = re.compile(r"(\d{4})[:-](\d{2})[:-](\d{2})[ T](\d{2}):(\d{2}):(\d{2})(\.\d+)?Z?")
+_EXIF = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
+_NITF = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)")
+_OFFSET = re.compile(r"[+-]\d\d:\d\d")
+_SINCE = re.compile(
+    r"(second|minute|hour|day)s? since (\S+)(?:[ T](\S+?))?(?:\.0+)?(?: ?(?:UTC|Z|\+00:?00))?", re.IGNORECASE
+)
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+_CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "")
 
 
 def inspect(source: str) -> dict[str, Any]:
@@ -20,11 +30,20 @@ def inspect(source: str) -> dict[str, Any]:
         with opened(source) as dataset:
             return _raster(dataset, Path(source))
     except Refused as refusal:
-        try:
-            driver, layers = layers_of(source)
-        except Refused:
-            raise refusal from None
-        return {"kind": "vector", "driver": driver, "media_type": media_type(driver), "layers": layers, "siblings": []}
+        if not refusal.no_image:
+            raise
+    with linked(source) as path:
+        driver, layers = layers_of(path, Path(source).name)
+    if not driver:
+        raise Refused(f"{Path(source).name}: it is no image and no vectors of a kind that is read")
+    return {
+        "kind": "vector", "driver": driver, "media_type": MEDIA_TYPES[driver],
+        "layers": [
+            {"name": layer.name, "features": layer.features, "geometry_type": layer.geometry_type, "crs": layer.crs,
+             "fields": list(layer.fields)} for layer in layers
+        ],
+        "siblings": [each.name for each in siblings_of(Path(source))],
+    }  # fmt: skip
 
 
 def _raster(dataset: Any, path: Path) -> dict[str, Any]:
@@ -32,21 +51,53 @@ def _raster(dataset: Any, path: Path) -> dict[str, Any]:
     epsg = crs.to_epsg() if crs is not None else None
     return {
         "kind": "raster", "driver": dataset.driver, "media_type": MEDIA_TYPES[dataset.driver], "rows": dataset.height,
-        "columns": dataset.width, "count": dataset.count, "data_type": str(dataset.dtypes[0]),
-        "crs": f"EPSG:{epsg}" if epsg else crs.to_wkt() if crs is not None else None,
-        "located": crs is not None and not dataset.transform.is_identity, "rpc": dataset.rpcs is not None,
-        "nodata": dataset.nodata if dataset.nodata is None or dataset.nodata == dataset.nodata else "nan",
-        "colors": [color.name for color in dataset.colorinterp], "descriptions": list(dataset.descriptions),
-        "datetime": _when(dataset), "subdatasets": [],
+        "columns": dataset.width, "count": dataset.count,
+        "data_type": str(dataset.dtypes[0]) if dataset.count else None,
+        "crs": f"EPSG:{epsg}" if epsg else crs.to_wkt(version="WKT2_2019") if crs is not None else None,
+        "located": dataset.transform != Affine.identity(), "rpc": dataset.rpcs is not None,
+        "nodata": whole_number(dataset.nodata) if dataset.count else None,
+        "colors": [color.name for color in dataset.colorinterp] if dataset.count else [],
+        "descriptions": list(dataset.descriptions), "datetime": _when(dataset),
+        "subdatasets": [name.rpartition(":")[2] for name in members_of(dataset, str(path))],
         "siblings": [Path(name).name for name in dataset.files if Path(name).name != path.name],
     }  # fmt: skip
 
 
 def _when(dataset: Any) -> str | None:
-    tags = dataset.tags()
-    for name in ("TIFFTAG_DATETIME", "EXIF_DateTimeOriginal"):
-        found = _WHEN.fullmatch(str(tags.get(name, "")).strip())
-        if found and found[1] != "0000":
-            y, mo, d, h, mi, s, fraction = found.groups()
-            return f"{y}-{mo}-{d}T{h}:{mi}:{s}{fraction or ''}Z"
-    return None
+    """When it was taken, where that is said for certain, and in which time zone.
+
+    TIFFTAG_DATETIME is when the file was written (TIFF 6.0, section 8), and so not used.
+    """
+    tags = {name: str(value).strip() for name, value in dataset.tags().items()}
+    try:
+        found = _by_exif(tags) or _by_nitf(tags) or _by_netcdf(dataset, tags)
+    except (ValueError, OverflowError):
+        return None
+    return found.astimezone(UTC).isoformat().replace("+00:00", "Z") if found is not None else None
+
+
+def _by_exif(tags: dict[str, str]) -> datetime | None:
+    """EXIF's time is the camera's own, unless its offset is there (EXIF 2.31, OffsetTimeOriginal)."""
+    time, offset = _EXIF.fullmatch(tags.get("EXIF_DateTimeOriginal", "")), tags.get("EXIF_OffsetTimeOriginal", "")
+    if time is None or not _OFFSET.fullmatch(offset):
+        return None
+    year, month, day, hour, minute, second = time.groups()
+    return datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}{offset}")
+
+
+def _by_nitf(tags: dict[str, str]) -> datetime | None:
+    """IDATIM is in UTC (MIL-STD-2500C, table A-3)."""
+    time = _NITF.fullmatch(tags.get("NITF_IDATIM", ""))
+    return datetime(*(int(each) for each in time.groups()), tzinfo=UTC) if time else None  # type: ignore[misc, arg-type]
+
+
+def _by_netcdf(dataset: Any, tags: dict[str, str]) -> datetime | None:
+    """The one value of the time axis (CF 1.11, 4.4: without a zone it is UTC)."""
+    if dataset.driver != "netCDF" or not dataset.count:
+        return None
+    unit = _SINCE.fullmatch(tags.get("time#units", ""))
+    values = {dataset.tags(band).get("NETCDF_DIM_time") for band in dataset.indexes}
+    if unit is None or len(values) != 1 or None in values or tags.get("time#calendar", "").lower() not in _CALENDARS:
+        return None
+    start = datetime.fromisoformat(f"{unit[2]}T{unit[3]}" if unit[3] else unit[2]).replace(tzinfo=UTC)
+    return start + timedelta(seconds=float(values.pop()) * _UNITS[unit[1].lower()])

@@ -7,65 +7,104 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 
-from swath.raster.opening import opened
+from swath.raster.opening import READING, Refused, opened
 from swath.raster.tasks import MakePreview
 
 __all__ = ["make_preview"]
 
+_LOW, _HIGH = 2, 98  # percentiles
+_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+_NAMES = ("red", "green", "blue")
+Pixels = NDArray[np.uint8]
+Seen = NDArray[np.bool_]
+
 
 def make_preview(task: MakePreview) -> dict[str, Any]:
-    """A PNG: colours of a palette as they are, others stretched between their 2nd and 98th percentile."""
+    """A picture with north (or the first row) up: the colours of a palette, or red, green and blue, or grey."""
+    name = Path(task.source).name
     with opened(task.source) as source:
+        if not source.count:
+            raise Refused(f"{name}: there is no one image in it to show")
         shrink = max(1.0, max(source.width, source.height) / task.pixels)
         size = max(1, round(source.height / shrink)), max(1, round(source.width / shrink))
-        palette = ColorInterp.palette in source.colorinterp
-        if palette:
-            picture, seen = _painted(source, size)
-        else:
-            picture, seen = _stretched(source, size, task.bands)
-    bands = np.concatenate((picture, seen[None].astype("uint8") * 255)) if not seen.all() else picture
-    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue] if len(picture) == 3 else [ColorInterp.gray]
-    profile = {"driver": "PNG", "height": size[0], "width": size[1], "count": len(bands), "dtype": "uint8"}
-    with rasterio.open(task.target, "w", **profile) as out:
-        out.write(bands)
-        out.colorinterp = colours + ([ColorInterp.alpha] if len(bands) > len(picture) else [])
-    Path(f"{task.target}.aux.xml").unlink(missing_ok=True)
+        try:
+            if ColorInterp.palette in source.colorinterp and not task.bands:
+                picture, seen = _painted(source, size)
+            else:
+                picture, seen = _spread(source, size, _bands(source, task), task.stretch)
+        except READING as error:
+            raise Refused(f"{name}: it is cut off or damaged, not all of it can be read", error) from None
+        if source.crs is not None and source.transform.e > 0:  # its rows go north
+            picture, seen = picture[:, ::-1], seen[::-1]
+    _write(Path(task.target), picture, seen)
     return {"shape": list(size)}
 
 
-def _painted(source: Any, size: tuple[int, int]) -> tuple[Any, Any]:
-    table = np.zeros((65_536, 3), "uint8")
+def _write(target: Path, picture: Pixels, seen: Seen) -> None:
+    """PNG with what is not seen transparent; a JPEG has it white."""
+    colours = list(_COLOURS) if len(picture) == 3 else [ColorInterp.gray]
+    jpeg = target.suffix.lower() in (".jpg", ".jpeg")
+    if jpeg:
+        picture = np.where(seen, picture, 255).astype("uint8")
+    elif not seen.all():
+        picture, colours = np.concatenate((picture, seen[None].astype("uint8") * 255)), [*colours, ColorInterp.alpha]
+    options = {"driver": "JPEG", "quality": 85} if jpeg else {"driver": "PNG"}
+    count, height, width = picture.shape
+    with rasterio.open(target, "w", height=height, width=width, count=count, dtype="uint8", **options) as out:
+        out.colorinterp = colours
+        out.write(np.ascontiguousarray(picture))
+    Path(f"{target}.aux.xml").unlink(missing_ok=True)
+
+
+def _painted(source: Any, size: tuple[int, int]) -> tuple[Pixels, Seen]:
+    table, opaque = np.zeros((65_536, 3), "uint8"), np.zeros(65_536, bool)
     for index, colour in source.colormap(1).items():
-        table[index] = colour[:3]
+        table[index], opaque[index] = colour[:3], colour[3] > 0
     values = source.read(1, out_shape=size, resampling=Resampling.nearest)
-    return np.moveaxis(table[values], -1, 0), source.read_masks(1, out_shape=size) > 0
+    return np.moveaxis(table[values], -1, 0), (source.read_masks(1, out_shape=size) > 0) & opaque[values]
 
 
-def _stretched(source: Any, size: tuple[int, int], wanted: tuple[int, ...] | None) -> tuple[Any, Any]:
-    bands = list(wanted) if wanted else _bands(source)
-    values = source.read(bands, out_shape=(len(bands), *size), resampling=Resampling.average)
-    if np.iscomplexobj(values):
-        values = np.abs(values)
-    values = values.astype("float64")
-    seen = np.all([source.read_masks(band, out_shape=size) > 0 for band in bands], axis=0)
-    seen &= np.isfinite(values).all(axis=0)
+def _spread(source: Any, size: tuple[int, int], bands: list[int], stretch: bool) -> tuple[Pixels, Seen]:
+    seen = np.ones(size, bool)
     picture = np.zeros((len(bands), *size), "uint8")
-    for number, band in enumerate(values):
-        if source.dtypes[bands[number] - 1] == "uint8":
-            picture[number] = np.where(seen, band, 0).round()
-            continue
-        known = band[seen]
-        low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
-        spread = (band - low) / (high - low if high > low else 1.0)
-        picture[number] = (np.clip(np.where(seen, spread, 0.0), 0.0, 1.0) * 255).round()
+    values = []
+    for band in bands:
+        read = source.read(band, out_shape=size, resampling=Resampling.average)
+        value = (np.abs(read) if np.iscomplexobj(read) else read).astype("float32")
+        seen &= (source.read_masks(band, out_shape=size) > 0) & np.isfinite(value)
+        values.append(value)
+    for number, (band, value) in enumerate(zip(bands, values, strict=True)):
+        low, high = _range(source.dtypes[band - 1], value[seen], stretch)
+        spread = (np.where(seen, value, low) - low) / (high - low if high > low else 1.0)
+        picture[number] = (np.clip(spread, 0.0, 1.0) * 255).round()
     return picture, seen
 
 
-def _bands(source: Any) -> list[int]:
+def _range(kind: str, known: NDArray[np.float32], stretch: bool) -> tuple[float, float]:
+    if kind == "uint8":
+        return 0.0, 255.0
+    if not stretch and kind.startswith(("int", "uint")):
+        limits = np.iinfo(kind)
+        return float(limits.min), float(limits.max)
+    if not known.size:
+        return 0.0, 1.0
+    low, high = np.percentile(known, (_LOW, _HIGH)) if stretch else (known.min(), known.max())
+    return float(low), float(high)
+
+
+def _bands(source: Any, task: MakePreview) -> list[int]:
+    """The bands to show: those asked for, else red, green and blue by what they are or are called, else the first."""
+    if task.bands:
+        if not all(1 <= band <= source.count for band in task.bands) or len(task.bands) not in (1, 3):
+            raise Refused(f"{Path(task.source).name}: there are no bands {', '.join(map(str, task.bands))} to show")
+        return list(task.bands)
     colours = list(source.colorinterp)
-    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    if all(colour in colours for colour in wanted):
-        return [colours.index(colour) + 1 for colour in wanted]
+    if all(colour in colours for colour in _COLOURS):
+        return [colours.index(colour) + 1 for colour in _COLOURS]
+    named = [(description or "").lower() for description in source.descriptions]
+    if all(name in named for name in _NAMES):
+        return [named.index(name) + 1 for name in _NAMES]
     return [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -11,34 +12,44 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from swath.errors import DeliveryRefused
-from swath.raster.tasks import Task, packed
+from swath.raster.tasks import Task, packed, source_of
 
 __all__ = ["Limits", "Sandbox"]
 
 log = logging.getLogger("swath.raster")
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.05  # how often memory is looked at
+_DISK_SECONDS = 1.0
 _START_SECONDS = 60.0
-_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_ANSWER_BYTES = 50_000_000
+_PACKAGES = ("swath", "rasterio", "pyogrio", "shapely", "numpy")
 
 
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may take: memory and disk in megabytes, processor time in seconds."""
+    """What a child may take, in megabytes: memory, one file, and all files of its folder together."""
 
-    def __init__(self, memory: int = 1_500, file: int = 500_000, disk: int = 1_000_000, seconds: int = 86_400) -> None:
-        self.memory, self.file, self.disk, self.seconds = memory, file, disk, seconds
+    memory: int = 1_500
+    file: int = 500_000
+    disk: int = 1_000_000
 
 
 class Sandbox:
-    """One child for one folder, begun when it is needed, and anew where it died. A context manager; for one thread."""
+    """One child for one folder, begun when it is needed, and anew where it died. A context manager; for one thread.
+
+    `guards` are what the kernel holds it with (`landlock`, `seccomp`), known once it has begun.
+    """
+
+    program: ClassVar[tuple[str, ...]] = ("-m", "swath.raster.child")
 
     def __init__(self, folder: Path, limits: Limits | None = None) -> None:
-        self.folder, self.limits = folder.absolute(), limits or Limits()
+        self.folder, self.limits = folder.resolve(), limits or Limits()
         self.guards: tuple[str, ...] = ()
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -51,7 +62,7 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """End the child, whatever it does."""
+        """End the child, whatever it does, and all that it began."""
         child, self._child = self._child, None
         if child is None:
             return
@@ -64,89 +75,115 @@ class Sandbox:
                     stream.close()
 
     def run(self, task: Task, seconds: float) -> dict[str, Any]:
-        """What comes of a task. DeliveryRefused names the file, and what is wrong with it or what it takes too much of."""
-        name = Path(task.sources[0] if hasattr(task, "sources") else task.source).name
-        child = self._child or self._start()
-        assert child.stdin is not None
+        """What comes of a task. DeliveryRefused names the file, and what is wrong with it or what it takes too much
+        of."""
+        name = Path(source_of(task)).name
+        child = self._child or self.start()
         try:
-            child.stdin.write(json.dumps(packed(task)).encode() + b"\n")
-            child.stdin.flush()
-            answer = self._answer(child, name, time.monotonic() + seconds, seconds)
-        except (BrokenPipeError, OSError):
+            self._send(child, {**packed(task), "seconds": seconds})
+            answer = self._answer(child, name, seconds)
+            if not isinstance(answer.get("done", {}), dict) or not answer.keys() & {"done", "error"}:
+                raise DeliveryRefused(f"{name}: the process that read it broke down")
+        except OSError:
             self.close()
             raise DeliveryRefused(f"{name}: the process that read it broke down") from None
         except BaseException:
             self.close()
             raise
-        if "refused" in answer:
-            if "trace" in answer:
-                log.info("reading %s failed: %s", name, answer["trace"])
-            raise DeliveryRefused(str(answer["refused"]))
+        if "error" in answer:
+            log.info("reading %s: %s", name, answer.get("detail") or answer["error"])
+            raise DeliveryRefused(str(answer["error"]))
         done: dict[str, Any] = answer["done"]
         return done
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
+        """Begin the child, where there is none."""
+        if self._child is not None:
+            return self._child
+        places = [spec.origin for name in _PACKAGES if (spec := importlib.util.find_spec(name)) and spec.origin]
+        if len(places) < len(_PACKAGES):
+            raise DeliveryRefused("images and vectors are read where the raster extra is installed: swath[raster]")
         self.folder.mkdir(parents=True, exist_ok=True)
-        limits = self.limits
-        command = [sys.executable, "-P", "-m", "swath.raster.child", str(self.folder), str(limits.memory),
-                   str(limits.file), str(limits.seconds)]  # fmt: skip
-        env = {name: value for name, value in os.environ.items() if name in _KEPT}
-        env |= {"HOME": str(self.folder), "TMPDIR": str(self.folder), "CPL_TMPDIR": str(self.folder),
-                "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}  # fmt: skip
-        child = subprocess.Popen(
+        folder, limits = str(self.folder), self.limits
+        # Nothing of our own environment goes along: no proxies, no keys, no settings of GDAL.
+        env = {
+            "HOME": folder, "TMPDIR": folder, "CPL_TMPDIR": folder, "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin",
+            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "PROJ_NETWORK": "OFF",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(str(Path(place).parents[1]) for place in places)),
+        }  # fmt: skip
+        command = [sys.executable, "-P", *self.program, folder, str(limits.memory), str(limits.file)]
+        self._child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env,
-            cwd=self.folder, start_new_session=True, bufsize=0,
+            cwd=folder, start_new_session=True, bufsize=0,
         )  # fmt: skip
-        self._child = child
-        hello = self._answer(child, "the sandbox", time.monotonic() + _START_SECONDS, _START_SECONDS)
-        self.guards = tuple(hello.get("guards", ()))
-        return child
+        try:
+            self.guards = tuple(self._answer(self._child, "the sandbox", _START_SECONDS).get("guards", ()))
+        except BaseException:
+            self.close()
+            raise
+        if {"landlock", "seccomp"} - set(self.guards):
+            log.warning("this kernel holds what reads deliveries only by: %s", ", ".join(self.guards) or "limits")
+        return self._child
 
-    def _answer(self, child: subprocess.Popen[bytes], name: str, until: float, seconds: float) -> dict[str, Any]:
+    def _send(self, child: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+        assert child.stdin is not None
+        left = memoryview(json.dumps(message).encode() + b"\n")
+        while left:
+            left = left[child.stdin.write(left) :]
+
+    def _answer(self, child: subprocess.Popen[bytes], name: str, seconds: float) -> dict[str, Any]:
         assert child.stdout is not None
-        line, looked = bytearray(), 0.0
+        started, looked = time.monotonic(), 0.0
+        line = bytearray()
         while not line.endswith(b"\n"):
-            if select.select([child.stdout], [], [], _LOOK_SECONDS)[0]:
+            ready = select.select([child.stdout], [], [], _LOOK_SECONDS)[0]
+            now = time.monotonic()
+            if now > started + seconds:
+                raise DeliveryRefused(f"{name}: it takes longer than {seconds:g} seconds to read")
+            if _memory(child.pid) > self.limits.memory * 1_000_000:
+                raise DeliveryRefused(f"{name}: it takes more than {self.limits.memory:,} MB of memory to read")
+            if now > looked + _DISK_SECONDS:
+                looked = now
+                if _disk(self.folder) > self.limits.disk * 1_000_000:
+                    raise DeliveryRefused(f"{name}: it takes more than {self.limits.disk:,} MB of disk")
+            if ready:
                 chunk = os.read(child.stdout.fileno(), 1_000_000)
                 if not chunk:
                     raise DeliveryRefused(f"{name}: {self._death(child)}")
                 line += chunk
-                if len(line) > 50_000_000:
+                if len(line) > _ANSWER_BYTES:
                     raise DeliveryRefused(f"{name}: more is told of it than anybody reads")
-                continue
-            if time.monotonic() > until:
-                raise DeliveryRefused(f"{name}: it takes longer than {seconds:g} seconds to read")
-            if _memory(child.pid) > self.limits.memory * 1_000_000:
-                raise DeliveryRefused(f"{name}: it takes more than {self.limits.memory:,} MB of memory to read")
-            if time.monotonic() > looked + 1.0:
-                looked = time.monotonic()
-                if _disk(self.folder) > self.limits.disk * 1_000_000:
-                    raise DeliveryRefused(f"{name}: it takes more than {self.limits.disk:,} MB of disk")
         try:
-            found: dict[str, Any] = json.loads(line)
+            found = json.loads(line)
         except ValueError:
-            raise DeliveryRefused(f"{name}: the process that read it broke down") from None
+            found = None
+        if not isinstance(found, dict):
+            raise DeliveryRefused(f"{name}: the process that read it broke down")
         return found
 
     def _death(self, child: subprocess.Popen[bytes]) -> str:
-        code = child.wait()
+        try:
+            code = child.wait(1.0)
+        except subprocess.TimeoutExpired:  # it goes on without telling anything more
+            code = 0
         if code == -signal.SIGXCPU:
             return "it takes too much time to read"
         if code == -signal.SIGXFSZ:
             return f"it becomes a file of more than {self.limits.file:,} MB"
-        return f"the process that read it broke down (signal {-code})" if code < 0 else "the process that read it ended"
+        return f"the process that read it broke down{f' (signal {-code})' if code < 0 else ''}"
 
 
 def _memory(pid: int) -> int:
-    """Resident bytes of a process; 0 where it is gone."""
+    """Resident bytes of a process; 0 where it is gone, or the system does not tell."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
 
 
 def _disk(folder: Path) -> int:
+    """Bytes that the files below a folder take on the disk."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""Vectors as GeoJSON by RFC 7946: WGS 84, longitude first."""
+"""Vectors as GeoJSON by RFC 7946: WGS 84, longitude first, cut at the antimeridian."""
 
 from __future__ import annotations
 
@@ -11,177 +11,179 @@ from typing import Any
 import numpy as np
 import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
+from rasterio.errors import CRSError
 from rasterio.warp import transform
-from shapely.geometry import mapping
 
-from swath.raster.opening import MEDIA_TYPES, VECTORS, Refused, check_path
+from swath.raster.extents import Extent, cut
+from swath.raster.layers import Layer, layers_of, linked, reading
+from swath.raster.opening import Refused, check_path
 from swath.raster.rpc import ground_of
 from swath.raster.tasks import MakeGeoJson
 
-__all__ = ["layers_of", "make_geojson"]
+__all__ = ["make_geojson"]
 
-_AT_ONCE = 10_000
-_MOST_HULL = 100_000
-
-
-def layers_of(path: str) -> tuple[str, list[dict[str, Any]]]:
-    """Driver and layers of a file. Refused for what is no vector data."""
-    found = check_path(path)
-    try:
-        names = [str(name) for name, _ in pyogrio.list_layers(found)]
-    except (DataSourceError, IndexError, ValueError) as error:
-        raise Refused(f"{found.name}: no vector data of a kind that is read: {_plain(error, found)}") from None
-    layers, driver = [], ""
-    for name in names:
-        info = _info(found, name)
-        driver = info["driver"]
-        layers.append({"name": name, "features": max(0, info["features"]), "geometry_type": info["geometry_type"],
-                       "crs": _code(info["crs"]), "fields": [str(field) for field in info["fields"]]})  # fmt: skip
-    if names and driver not in VECTORS:
-        raise Refused(f"{found.name}: {driver} is no kind of vector data that is read")
-    return driver, layers
-
-
-def _info(path: Path, layer: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = pyogrio.read_info(path, layer=layer, force_feature_count=True)
-    except (DataSourceError, DataLayerError, ValueError) as error:
-        raise Refused(f"{path.name}: the layer {layer!r} cannot be read: {_plain(error, path)}") from None
-    return found
+_AT_ONCE = 1_000  # features, at first
+_MOST_AT_ONCE = 50_000
+_CHUNK = 16_000_000  # bytes of geometry that are in memory at once, about
+_WGS84 = "OGC:CRS84"
+_DECIMALS = 9  # of a degree: a tenth of a millimetre
+_INTEGERS = {"OFTInteger", "OFTInteger64"}
 
 
 def make_geojson(task: MakeGeoJson) -> dict[str, Any]:
-    """The GeoJSON of a task, and what is known of it."""
-    path = check_path(task.source)
-    driver, layers = layers_of(task.source)
-    if not layers:  # a GML mask without members has no layer: nothing is masked
-        _write(Path(task.target), iter(()))
-        return {"features": 0, "fields": [], "bbox": None, "geometry": None, "crs": task.crs}
-    layer = next((each for each in layers if task.layer in (None, each["name"])), None)
-    if layer is None:
-        raise Refused(f"{path.name}: there is no layer {task.layer!r}")
-    source = layer["crs"] or task.crs
-    if driver == "GeoJSON" and not layer["crs"]:
-        source = "OGC:CRS84"
-    if task.crs and driver == "GML":
-        source = task.crs if layer["crs"] in (None, "EPSG:4326") or task.crs else layer["crs"]
-    told = _Told()
-    count = _write(Path(task.target), _features(path, layer["name"], source, task, told))
-    return {"features": count, "fields": layer["fields"], "bbox": told.box(), "geometry": told.geometry(), "crs": source}
-
-
-class _Told:
-    """The extent of the features that went by."""
-
-    def __init__(self) -> None:
-        self.bounds: list[tuple[float, ...]] = []
-        self.shapes: list[Any] = []
-        self.points = 0
-
-    def add(self, shapes: Any) -> None:
-        present = shapes[~shapely.is_missing(shapes) & ~shapely.is_empty(shapes)]
-        if not len(present):
-            return
-        self.bounds.append(tuple(shapely.total_bounds(present)))
-        self.points += int(shapely.get_num_coordinates(present).sum())
-        self.shapes.append(shapely.convex_hull(shapely.geometrycollections(present)))
-
-    def box(self) -> list[float] | None:
-        if not self.bounds:
-            return None
-        west, south, east, north = zip(*self.bounds, strict=True)
-        return [min(west), min(south), max(east), max(north)]
-
-    def geometry(self) -> dict[str, Any] | None:
-        if not self.shapes:
-            return None
-        hull = shapely.convex_hull(shapely.geometrycollections(self.shapes))
-        if hull.geom_type != "Polygon":
-            hull = hull.envelope if not hull.envelope.is_empty else hull
-        found: dict[str, Any] = json.loads(json.dumps(mapping(hull)))
-        return found
-
-
-def _features(path: Path, layer: str, source: str | None, task: MakeGeoJson, told: _Told) -> Iterator[dict[str, Any]]:
-    start = 0
-    while True:
+    """The GeoJSON of a task, and what is known of it. Refused for what cannot be read, or has no place."""
+    name = check_path(task.source).name
+    if task.sensor and not task.rpc:
+        raise Refused(f"{name}: its coordinates are pixels, and there are no RPC to place them by")
+    extent = Extent()
+    with linked(task.source) as path:
+        _, layers = layers_of(path, name)
+        layer = _chosen(layers, task, name)
+        source = None if task.sensor else (layer.crs if layer else None) or task.crs
+        features = _features(path, name, layer, source, task, extent) if layer else iter(())
+        target = Path(task.target)
         try:
-            meta, _, wkb, columns = pyogrio.raw.read(
-                path, layer=layer, skip_features=start, max_features=_AT_ONCE, datetime_as_string=True
-            )
-        except (DataSourceError, DataLayerError, ValueError) as error:
-            raise Refused(f"{path.name}: it cannot be read to its end: {_plain(error, path)}") from None
-        shapes = shapely.from_wkb(wkb) if wkb is not None else np.array([None] * (len(columns[0]) if columns else 0))
-        shapes = _located(shapes, source, task)
-        told.add(shapes)
-        names = [str(name) for name in meta["fields"]]
-        for number, shape in enumerate(shapes):
-            properties = {name: _value(column[number]) for name, column in zip(names, columns, strict=True)}
-            geometry = None if shape is None else json.loads(shapely.to_geojson(shape))
-            yield {"type": "Feature", "properties": properties, "geometry": geometry}
-        if len(shapes) < _AT_ONCE:
-            return
-        start += _AT_ONCE
+            count = _write(target, features)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+    return {
+        "features": count, "fields": list(layer.fields) if layer else [], "bbox": extent.bbox(),
+        "geometry": extent.geometry(), "crs": source,
+    }  # fmt: skip
 
 
-def _located(shapes: Any, source: str | None, task: MakeGeoJson) -> Any:
-    if task.sensor:
-        if not task.rpc:
-            return shapes
-        rpc = task.rpc
-        return shapely.transform(shapes, lambda points: np.column_stack(ground_of(rpc, points[:, 0], points[:, 1])))
-    if source is None or source in ("OGC:CRS84",):
-        return shapely.force_2d(shapes) if source is None else shapes
-    system = CRS.from_user_input(source)
-
-    def moved(points: Any) -> Any:
-        x, y = transform(system, "OGC:CRS84", points[:, 0], points[:, 1])
-        return np.column_stack((x, y))
-
-    if system == CRS.from_epsg(4326):
-        return shapes
-    return shapely.transform(shapes, moved)
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
+def _chosen(layers: list[Layer], task: MakeGeoJson, name: str) -> Layer | None:
+    """The layer that is asked for, or the first. None of a GML without members, which has none: nothing is masked."""
+    if not layers and task.layer is None:
         return None
+    for layer in layers:
+        if task.layer in (None, layer.name):
+            return layer
+    raise Refused(f"{name}: there is no layer {task.layer!r} in it")
+
+
+def _features(
+    path: Path, name: str, layer: Layer, source: str | None, task: MakeGeoJson, extent: Extent
+) -> Iterator[dict[str, Any]]:
+    place = _Placing(name, source, task)
+    start, at_once = 0, _AT_ONCE
+    while True:
+        with reading(name):
+            meta, _, wkb, columns = pyogrio.raw.read(
+                path,
+                layer=layer.name,
+                skip_features=start,
+                max_features=at_once,
+                datetime_as_string=True,
+                **layer.options,
+            )
+        count = len(wkb) if wkb is not None else len(columns[0]) if columns else 0
+        shapes = _shapes(wkb, name) if wkb is not None else np.full(count, None)
+        shapes = place(shapes)
+        extent.add(shapes)
+        names, kinds = [str(each) for each in meta["fields"]], list(meta.get("ogr_types", ()))
+        whole = [number < len(kinds) and kinds[number] in _INTEGERS for number in range(len(names))]
+        for number, shape in enumerate(shapes):
+            properties = {field: _value(column[number], integer)
+                          for field, column, integer in zip(names, columns, whole, strict=True)}  # fmt: skip
+            geometry = None if shape is None else _geojson(shape)
+            yield {"type": "Feature", "properties": properties, "geometry": geometry}
+        if count < at_once:
+            return
+        start += count
+        each = sum(map(len, filter(None, wkb))) / count if wkb is not None else 0
+        at_once = int(min(_MOST_AT_ONCE, max(100, _CHUNK / (each + 1))))
+
+
+def _shapes(wkb: Any, name: str) -> Any:
+    try:
+        return shapely.from_wkb(wkb)
+    except shapely.errors.GEOSException as error:
+        raise Refused(f"{name}: a geometry that cannot be read", error) from None
+
+
+class _Placing:
+    """From the coordinates of a file to longitude and latitude."""
+
+    def __init__(self, name: str, source: str | None, task: MakeGeoJson) -> None:
+        self.name, self.rpc = name, task.rpc if task.sensor else None
+        try:
+            self.system = CRS.from_user_input(source) if source else None
+        except CRSError:
+            raise Refused(f"{name}: {source!r} is no reference system that is known") from None
+        self.same = self.system is None or self.system in (CRS.from_epsg(4326), CRS.from_user_input(_WGS84))
+
+    def __call__(self, shapes: Any) -> Any:
+        missing = shapely.is_missing(shapes)
+        has_m = ~missing & shapely.has_m(shapes)
+        shapes = np.where(has_m, shapely.force_2d(shapes), shapes) if has_m.any() else shapes
+        if self.rpc is not None:
+            shapes = shapely.transform(shapely.force_2d(shapes), self._by_rpc)
+        elif not self.same:
+            shapes = shapely.transform(shapes, self._by_system, include_z=bool(shapely.has_z(shapes[~missing]).all()))
+        if not np.isfinite(shapely.get_coordinates(shapes)).all():
+            raise Refused(f"{self.name}: coordinates that are nowhere on the globe")
+        if self.same and self.rpc is None and self.system is None:
+            self._check_degrees(shapes)
+        return np.array([cut(shape) for shape in shapes], dtype=object)
+
+    def _by_rpc(self, points: Any) -> Any:
+        try:
+            return np.column_stack(ground_of(self.rpc or {}, points[:, 0], points[:, 1]))
+        except ValueError as error:
+            raise Refused(f"{self.name}: it cannot be placed by the RPC: {error}") from None
+
+    def _by_system(self, points: Any) -> Any:
+        x, y = transform(self.system, _WGS84, points[:, 0], points[:, 1])
+        return np.column_stack((x, y, points[:, 2])) if points.shape[1] > 2 else np.column_stack((x, y))
+
+    def _check_degrees(self, shapes: Any) -> None:
+        """What says no reference system may be in degrees already; metres are not written as degrees."""
+        points = np.abs(shapely.get_coordinates(shapes))
+        if len(points) and (points[:, 0].max() > 540 or points[:, 1].max() > 90.001):
+            raise Refused(f"{self.name}: it does not say its reference system, and its coordinates are no degrees")
+
+
+def _geojson(shape: Any) -> Any:
+    found = json.loads(shapely.to_geojson(shape))
+    return _rounded(found)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _DECIMALS)
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return value
+
+
+def _value(value: Any, integer: bool = False) -> Any:
+    """A field's value as JSON has it. Bytes are left away."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_value(each) for each in value]
+    if isinstance(value, np.generic):
+        if np.issubdtype(value.dtype, np.datetime64):
+            return None if np.isnat(value) else str(value)
+        value = value.item()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return int(value) if integer else value
     if isinstance(value, bytes):
         return None
-    if isinstance(value, np.ndarray):
-        return [_value(each) for each in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _write(target: Path, features: Iterator[dict[str, Any]]) -> int:
     count = 0
-    with target.open("w", encoding="utf-8") as out:
+    with target.open("w", encoding="utf-8", errors="replace") as out:
         out.write('{"type":"FeatureCollection","features":[')
         for feature in features:
-            out.write(("," if count else "") + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
+            out.write((",\n" if count else "\n") + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
             count += 1
-        out.write("]}")
+        out.write("\n]}\n")
     return count
-
-
-def _code(crs: str | None) -> str | None:
-    if not crs:
-        return None
-    try:
-        system = CRS.from_user_input(crs)
-    except ValueError:
-        return None
-    number = system.to_epsg()
-    return f"EPSG:{number}" if number else str(system.to_wkt(version="WKT2_2019"))
-
-
-def media_type(driver: str) -> str:
-    return MEDIA_TYPES.get(driver, "application/octet-stream")
-
-
-def _plain(error: Exception, path: Path) -> str:
-    return " ".join(str(error).replace(str(path.parent), "").split())[:200]
