@@ -11,10 +11,11 @@ import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -34,6 +35,9 @@ from swath.search import Search, StoredItem
 from swath.stac.patching import merge_patch
 from swath.stac.time import parse_temporal
 from swath.store.records import Mode
+
+if TYPE_CHECKING:
+    from swath.download import File
 
 __all__ = ["Results", "Session"]
 
@@ -300,6 +304,30 @@ class Session:
             copy = Copy(url, client, collections)
             copy.begin(self._folder, ledger.epoch)
             return copy.run(ledger, self._folder, mode=mode, collection=collection, actor="python")
+
+    def download(
+        self,
+        folder: str | Path,
+        *,
+        assets: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        parallel: int = 4,
+        limit: int | None = None,
+        **parameters: Any,
+    ) -> list[File]:
+        """Put the files of the items that a search finds into a folder, those of some assets or roles; see `swath
+        download`.
+
+        What cannot be had is in the list, with its `reason`; its `state` is `failed`.
+        """
+        from swath.download import Download, Folder, Selection
+
+        if limit is not None and limit < 1:
+            raise InvalidRequest(f"limit: {limit} is not 1 or more")
+        selection = Selection(frozenset(assets), frozenset(roles))
+        with closing(Folder(self._catalog, self._rule)) as origin:
+            download = Download(origin, Path(folder), selection, parallel=parallel)
+            return list(download.run(download.plan(origin.items(parameters, limit or 0))))
 
     def export(self, target: str | Path, **parameters: Any) -> int:
         """Write the items that a search finds to an `.ndjson` or `.parquet` file; returns how many."""

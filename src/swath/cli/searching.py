@@ -15,7 +15,7 @@ from swath.errors import InvalidRequest, NotFound
 if TYPE_CHECKING:
     from swath.formats.web import Client, Request
 
-__all__ = ["run_search"]
+__all__ = ["run_search", "search_parameters"]
 
 
 def run_search(
@@ -30,7 +30,7 @@ def run_search(
     explain: bool = False,
     header: list[str] | None = None,
 ) -> int:
-    parameters = _parameters(collections, ids, words)
+    parameters = search_parameters(collections, ids, words)
     if limit < 0:
         raise InvalidRequest(f"--limit {limit} is not 0 (all) or more")
     if explain and count_only:
@@ -83,7 +83,10 @@ def _explain(source: str, parameters: dict[str, Any], limit: int, as_json: bool,
     return 0
 
 
-def _parameters(collections: list[str] | None, ids: list[str] | None, words: dict[str, str | None]) -> dict[str, Any]:
+def search_parameters(
+    collections: list[str] | None, ids: list[str] | None, words: dict[str, str | None]
+) -> dict[str, Any]:
+    """What `Session.search` takes, out of the words of a command. InvalidRequest."""
     parameters: dict[str, Any] = {name: value for name, value in words.items() if value is not None}
     if collections:
         parameters["collections"] = [name for part in collections for name in part.split(",")]

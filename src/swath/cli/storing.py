@@ -91,7 +91,79 @@ def work(catalog: CatalogFolder, /, *, dask: str | None = None) -> int:
     return run_work(catalog, dask)
 
 
+def download(
+    source: str,
+    /,
+    *names: str,
+    ids: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    collections: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    bbox: Words = None,
+    intersects: Words = None,
+    datetime: Words = None,
+    filter: Words = None,  # noqa: A002 - the option's name in STAC
+    limit: int | None = None,
+    assets: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    roles: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("downloads"),
+    parallel: int = 4,
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    header: Annotated[list[str] | None, Parameter(negative="")] = None,
+    json: Json = False,
+) -> int:
+    """Download the files of items, from a catalogue folder or a STAC API.
+
+    Says how much it is, then fetches OUTPUT/COLLECTION/ITEM/FILE, several at a time. Each file is checked by its
+    checksum, or else by its size, before it gets its name. Stopped and run again, it goes on where it was, and leaves
+    out what is there. The folder is a static STAC catalogue then: every item lies beside its files.
+
+    Exit code 1 where nothing could be had, 3 where some of it could not.
+
+    Parameters
+    ----------
+    source
+        Folder of a catalogue, or the address of a STAC API, of a collection, an item or a delivery in it.
+    names
+        Ids of collections or deliveries, all of whose items are meant.
+    ids
+        Ids of items.
+    collections
+        Ids of collections.
+    bbox
+        West,south,east,north in degrees.
+    intersects
+        A GeoJSON geometry, or a file that holds one.
+    datetime
+        An instant or an interval, such as 2020-01-01T00:00:00Z/..
+    filter
+        CQL2 text, or CQL2 JSON if it begins with a brace.
+    limit
+        Most items; 0 is all. All that is searched for unless given.
+    assets
+        Keys of assets; all assets unless keys or roles are given.
+    roles
+        Roles of assets, such as data; `original` is what a delivery was made of.
+    output
+        Folder to put them in.
+    parallel
+        Files that are fetched at a time.
+    yes
+        Do not ask.
+    dry_run
+        Only say what there is, and how large.
+    header
+        A header to send to the API and to files on its server, such as 'Authorization: Bearer …'; may be repeated.
+    """
+    from swath.cli.downloading import run_download
+
+    words = {"bbox": bbox, "intersects": intersects, "datetime": datetime, "filter": filter}
+    return run_download(
+        source, names, (collections, ids, words), limit, (assets, roles), output,
+        parallel=parallel, yes=yes, dry_run=dry_run, header=header, as_json=json,
+    )  # fmt: skip
+
+
 def register(app: App) -> None:
     """Put the commands into the app."""
-    for command in (deliver, work):
+    for command in (deliver, download, work):
         app.command(command)

@@ -10,6 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Collection
+from contextlib import suppress
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 __all__ = ["PART", "RESUME", "disposition_name", "ending_of", "folder_name", "free_name", "safe_name", "url_name"]
@@ -20,13 +21,16 @@ _LONGEST_ENDING = 30
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+_JOINERS = "\u200c\u200d"  # are spelling, in Persian and Hindi
 _ENDING = re.compile(r"(?:\.(?:tar|aux|ovr|stac))?\.[a-z0-9]{1,8}\Z", re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*([\w!#$&+\-.^`|~*]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _PROGRAMS = frozenset(("php", "asp", "aspx", "ashx", "cgi", "jsp", "do", "py", "pl", "dll", "exe"))
 
 # The usual ending of a media type, without its parameters.
 _ENDINGS = {
     "image/tiff": "tif", "image/jp2": "jp2", "image/jpx": "jpf", "image/png": "png", "image/jpeg": "jpg",
-    "image/jpg": "jpg", "image/gif": "gif", "image/webp": "webp", "image/svg+xml": "svg", "image/vnd.stac.geotiff": "tif",
+    "image/jpg": "jpg", "image/gif": "gif", "image/webp": "webp", "image/svg+xml": "svg",
+    "image/vnd.stac.geotiff": "tif",
     "image/x.geotiff": "tif", "image/geotiff": "tif", "application/geotiff": "tif",
     "application/json": "json", "application/geo+json": "geojson", "application/schema+json": "json",
     "application/ld+json": "jsonld", "application/x-ndjson": "ndjson", "application/ndjson": "ndjson",
@@ -37,7 +41,8 @@ _ENDINGS = {
     "application/x-xz": "xz", "application/zstd": "zst", "application/x-hdf5": "h5", "application/x-hdf": "hdf",
     "application/hdf5": "h5", "application/x-netcdf": "nc", "application/netcdf": "nc",
     "application/geopackage+sqlite3": "gpkg", "application/vnd.sqlite3": "sqlite",
-    "application/vnd.flatgeobuf": "fgb", "application/vnd.apache.parquet": "parquet", "application/x-parquet": "parquet",
+    "application/vnd.flatgeobuf": "fgb", "application/vnd.apache.parquet": "parquet",
+    "application/x-parquet": "parquet",
     "application/vnd.google-earth.kml+xml": "kml", "application/vnd.google-earth.kmz": "kmz",
     "application/vnd.laszip": "laz", "application/vnd.laszip+copc": "copc.laz", "application/vnd.las": "las",
     "application/vnd.nitf": "ntf", "application/vnd.shp": "shp", "application/vnd.dbf": "dbf",
@@ -126,17 +131,15 @@ def _extended(value: str) -> str:
 
 
 def _as_utf8(value: str) -> str:
-    """Header fields are read as Latin-1; many servers send UTF-8, and some percent-encode it."""
-    try:
-        value = value.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        pass
+    """Header fields are read as Latin-1; many servers send UTF-8."""
+    with suppress(UnicodeError):
+        return value.encode("latin-1").decode("utf-8")
     return value
 
 
 def _clean(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
-    text = "".join("_" if unicodedata.category(each) in _UNSEEN else each for each in text)
+    text = "".join("_" if unicodedata.category(each) in _UNSEEN and each not in _JOINERS else each for each in text)
     return _FORBIDDEN.sub("_", text)
 
 

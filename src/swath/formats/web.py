@@ -26,7 +26,17 @@ import msgspec
 from swath import __version__
 from swath.errors import InvalidRequest, RemoteFailure, SwathError, Unavailable
 
-__all__ = ["Answer", "Client", "Garbled", "Passing", "Request", "is_address", "joined", "read_headers", "without_secrets"]
+__all__ = [
+    "Answer",
+    "Client",
+    "Garbled",
+    "Passing",
+    "Request",
+    "is_address",
+    "joined",
+    "read_headers",
+    "without_secrets",
+]
 
 T = TypeVar("T")
 
