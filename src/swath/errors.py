@@ -22,6 +22,7 @@
     ├── Unavailable               overload or a deadline: try again
     ├── RemoteFailure             another server's answer, with its status
     ├── DeliveryRefused           a delivery that cannot be taken in, with the file and the reason
+    ├── Interrupted               work that somebody ended from outside: it can be done again
     ├── CatalogUnusable           no catalogue there, or one this version must not touch
     └── CatalogDamaged            bytes that are not what was written
 
@@ -41,6 +42,7 @@ __all__ = [
     "DeadlineExceeded",
     "DeliveryRefused",
     "Gone",
+    "Interrupted",
     "InvalidCursor",
     "InvalidDocument",
     "InvalidFilter",
@@ -205,6 +207,10 @@ class RemoteFailure(SwathError):
 class DeliveryRefused(SwathError):
     """An archive, raster or metadata file that is broken, hostile, or of no kind that is known. The words name the file
     and what is wrong with it; the delivery itself stays as it came."""
+
+
+class Interrupted(SwathError):
+    """Work that somebody ended from outside, the system for want of memory perhaps; it is not the delivery's fault."""
 
 
 class CatalogUnusable(SwathError):

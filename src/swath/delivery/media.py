@@ -81,9 +81,9 @@ def _of_name(ending: str) -> str:
 
 
 def _of_text(head: bytes, ending: str) -> str | None:
-    """None where it is no text."""
+    """None where it is no text, or nothing."""
     text = _text(head)
-    if text is None:
+    if not text:
         return None
     start = text.lstrip()[:1_000].lower()
     if start.startswith(("<!doctype html", "<html")):

@@ -6,15 +6,15 @@ A raster is an item of its own; all vectors of a delivery are one item, with an 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from swath.delivery.candidates import Beside, candidates, check, ending_of, pictures
 from swath.delivery.model import Band, Inspect, Part, Product, Scene, Tree, asset_key, distinct
 from swath.delivery.streams import Budget
-from swath.delivery.zips import Entry, zip_entries
+from swath.delivery.zips import zip_entries
 from swath.errors import DeliveryRefused
 
 __all__ = ["recognise"]
@@ -94,31 +94,32 @@ def _is_whole(tree: Tree) -> bool:
 
 
 def _kml_of(tree: Tree, name: str) -> str | None:
-    """The KML of a KMZ (OGC 07-147r2, annex C: the first in it), laid beside it; it is read in no other way."""
+    """The KML of a KMZ, laid beside it, since it is read in no other way: the first in it (OGC 07-147r2, annex C)."""
     place = f"{name}.kml~"
     target = tree.path(place)
-    if not target.exists():
-        unfinished = target.with_name(f"{target.name}.part~")
-        try:
-            entry = _first_kml(zip_entries(tree.path(name), _budget(tree, name)))
-            if entry is None:
-                return None
-            with unfinished.open("wb") as out:
-                for chunk in entry.content:
-                    out.write(chunk)
-        except DeliveryRefused as error:
-            unfinished.unlink(missing_ok=True)
-            raise DeliveryRefused(f"{name}: {error}") from None
-        unfinished.rename(target)
+    if target.exists():
+        return place
+    unfinished = target.with_name(f"{target.name}.part~")
+    try:
+        found = _lay_kml(tree.path(name), unfinished)
+    except DeliveryRefused as error:
+        unfinished.unlink(missing_ok=True)
+        raise DeliveryRefused(f"{name}: {error}") from None
+    if not found:
+        return None
+    unfinished.rename(target)
     return place
 
 
-def _budget(tree: Tree, name: str) -> Budget:
-    return Budget(tree.path(name).stat().st_size, lambda _done, _of: None)
-
-
-def _first_kml(entries: Iterable[Entry]) -> Entry | None:
-    return next((entry for entry in entries if not entry.is_folder and ending_of(entry.name) == "kml"), None)
+def _lay_kml(source: Path, target: Path) -> bool:
+    """Whether there is one."""
+    for entry in zip_entries(source, Budget(source.stat().st_size, lambda _done, _of: None)):
+        if not entry.is_folder and ending_of(entry.name) == "kml":
+            with target.open("wb") as out:
+                for chunk in entry.content:
+                    out.write(chunk)
+            return True
+    return False
 
 
 # -- rasters -------------------------------------------------------------------------------------

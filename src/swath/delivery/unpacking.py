@@ -16,7 +16,7 @@ from pathlib import Path
 from swath.delivery.media import is_data
 from swath.delivery.model import Tree
 from swath.delivery.names import Names, decoded, is_junk, own_name, safe_name
-from swath.delivery.streams import CHUNK, Budget, Tell
+from swath.delivery.streams import CHUNK, Budget, Tell, engine_of
 from swath.delivery.tars import is_tar, tar_entries
 from swath.delivery.zips import Entry, is_zip, zip_entries
 from swath.errors import DeliveryRefused, shown
@@ -39,6 +39,7 @@ _ARCHIVES = (
     ".7z",
     ".rar",
 )
+_PACKED_TARS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".tbz", ".txz")
 _PACKED = (*_ARCHIVES, ".gz", ".bz2", ".xz")
 _IMAGES = (".tif", ".tiff", ".jp2", ".j2k", ".png", ".jpg", ".jpeg", ".ntf", ".nitf", ".nc", ".img")
 _DOCUMENTS = (".kmz", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".jar")  # ZIPs that are one file for their users
@@ -103,7 +104,8 @@ def _kind(source: Path, name: str) -> str | None:
     lower = name.lower()
     if lower.endswith(_DOCUMENTS) or is_data(head):
         return None
-    kind = "tar" if is_tar(source) else "zip" if is_zip(source) else None
+    is_packed_tar = engine_of(head) is not None and lower.endswith(_PACKED_TARS)
+    kind = "tar" if is_packed_tar or is_tar(source) else "zip" if is_zip(source) else None
     if kind is None and lower.endswith(_PACKED):
         raise DeliveryRefused("it is no ZIP and no tar archive, whatever its name says")
     if kind is not None and lower.endswith(_IMAGES):

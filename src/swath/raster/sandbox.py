@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
-from swath.errors import DeliveryRefused
+from swath.errors import DeliveryRefused, Interrupted, SwathError
 from swath.raster.tasks import Task, packed, source_of
 
 __all__ = ["Limits", "Sandbox"]
@@ -85,8 +85,9 @@ class Sandbox:
             if not isinstance(answer.get("done", {}), dict) or not answer.keys() & {"done", "error"}:
                 raise DeliveryRefused(f"{name}: the process that read it broke down")
         except OSError:
+            fell = self._fell(child, name)
             self.close()
-            raise DeliveryRefused(f"{name}: the process that read it broke down") from None
+            raise fell from None
         except BaseException:
             self.close()
             raise
@@ -150,7 +151,7 @@ class Sandbox:
             if ready:
                 chunk = os.read(child.stdout.fileno(), 1_000_000)
                 if not chunk:
-                    raise DeliveryRefused(f"{name}: {self._death(child)}")
+                    raise self._fell(child, name)
                 line += chunk
                 if len(line) > _ANSWER_BYTES:
                     raise DeliveryRefused(f"{name}: more is told of it than anybody reads")
@@ -162,16 +163,19 @@ class Sandbox:
             raise DeliveryRefused(f"{name}: the process that read it broke down")
         return found
 
-    def _death(self, child: subprocess.Popen[bytes]) -> str:
+    def _fell(self, child: subprocess.Popen[bytes], name: str) -> SwathError:
+        """What is to be said of a child that is gone. Who kills one from outside says nothing of the file."""
         try:
             code = child.wait(1.0)
         except subprocess.TimeoutExpired:  # it goes on without telling anything more
             code = 0
         if code == -signal.SIGXCPU:
-            return "it takes too much time to read"
+            return DeliveryRefused(f"{name}: it takes too much time to read")
         if code == -signal.SIGXFSZ:
-            return f"it becomes a file of more than {self.limits.file:,} MB"
-        return f"the process that read it broke down{f' (signal {-code})' if code < 0 else ''}"
+            return DeliveryRefused(f"{name}: it becomes a file of more than {self.limits.file:,} MB")
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            return Interrupted(f"{name}: the process that read it was killed")
+        return DeliveryRefused(f"{name}: the process that read it broke down{f' (signal {-code})' if code < 0 else ''}")
 
 
 def _memory(pid: int) -> int:
