@@ -297,6 +297,7 @@ _FAULTS = {
     400: "the request cannot be understood",
     403: "not allowed here",
     404: "there is no such thing",
+    405: "the last part of the path is empty, and what is left of it does not take this method",
     409: "the id is taken, or the collection holds items",
     410: "the token is from an earlier life of the catalogue, or the instant is older than what is kept",
     412: "If-Match or If-None-Match does not hold",
@@ -327,7 +328,7 @@ def _operation(route: Route) -> dict[str, Any]:
         answers[str(status)] = {"description": _ANSWERS.get(status, "what was asked for")}
         if media_type:
             answers[str(status)]["content"] = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    for status in route.faults:
+    for status in sorted({*route.faults, *_faults_of_empty_ids(route)}):
         answers[str(status)] = {
             "description": _FAULTS[status],
             "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/problem"}}},
@@ -348,3 +349,10 @@ def _operation(route: Route) -> dict[str, Any]:
             },
         }
     return operation
+
+
+def _faults_of_empty_ids(route: Route) -> tuple[int, ...]:
+    """An empty id at the end of a path leads to the path above it, since a slash at the end counts for nothing."""
+    above, _, last = route.path.rpartition("/")
+    methods = {other.method for other in ROUTES if other.path == above}
+    return (405,) if last.startswith("{") and methods and route.method not in methods else ()
