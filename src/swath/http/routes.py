@@ -203,9 +203,12 @@ def item(call: Call) -> Response:
 
 
 def items(call: Call) -> Response:
-    request = search_from_query(call.parameters(ITEM_PARAMETERS))
-    name = call.path["collection"]
-    call.catalog.check_collection(name, call.rule)
+    query, name = call.parameters(ITEM_PARAMETERS), call.path["collection"]
+    request, instant = search_from_query(query), as_of(call, query)
+    if instant is None:
+        call.catalog.check_collection(name, call.rule)
+    else:
+        History(call.catalog).collection_as_of(name, instant, call.rule)
     at = f"/collections/{segment(name)}"
     more = [link("collection", call.address.href(at)), link("parent", call.address.href(at))]
     return _search(call, _within(request, name), more)
