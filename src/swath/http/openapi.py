@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from swath import __version__
@@ -297,7 +298,7 @@ _FAULTS = {
     400: "the request cannot be understood",
     403: "not allowed here",
     404: "there is no such thing",
-    405: "the last part of the path is empty, and what is left of it does not take this method",
+    405: "an id in the path is empty, and what is left of the path does not take this method",
     409: "the id is taken, or the collection holds items",
     410: "the token is from an earlier life of the catalogue, or the instant is older than what is kept",
     412: "If-Match or If-None-Match does not hold",
@@ -352,7 +353,22 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _faults_of_empty_ids(route: Route) -> tuple[int, ...]:
-    """An empty id at the end of a path leads to the path above it, since a slash at the end counts for nothing."""
-    above, _, last = route.path.rpartition("/")
-    methods = {other.method for other in ROUTES if other.path == above}
-    return (405,) if last.startswith("{") and methods and route.method not in methods else ()
+    """With an empty id a path leads elsewhere, to what may not take the method.
+
+    A slash at the end counts for nothing, and many clients make one of two slashes: `/collections//items` is what they
+    send as `/collections/items`.
+    """
+    parts = route.path.split("/")
+    ids = [number for number, part in enumerate(parts) if part.startswith("{")]
+    for empty in itertools.chain.from_iterable(itertools.combinations(ids, count) for count in range(1, len(ids) + 1)):
+        left = [part for number, part in enumerate(parts) if number not in empty]
+        methods = {other.method for other in ROUTES if _leads_to(left, other.path.split("/"))}
+        if methods and route.method not in methods:
+            return (405,)
+    return ()
+
+
+def _leads_to(asked: list[str], parts: list[str]) -> bool:
+    return len(asked) == len(parts) and all(
+        part == given or part.startswith("{") for given, part in zip(asked, parts, strict=True)
+    )
