@@ -131,7 +131,7 @@ def _of_live(held: Held, live: Version, ask: Ask, told: Told) -> Held | None:
     if ask.verb == "get":
         if ask.match and tag_of(ask.match) == live.tag:
             return _same(held, told, 304)
-        return _same(held, told, 200) if (tag_of(told.etag), told.text) == (live.tag, live.text) else None
+        return _known(held, ask.item, tag_of(told.etag)) if (told.status, told.text) == (200, live.text) else None
     if not _fits(ask, live):
         return _same(held, told, 412)
     if ask.verb == "delete":
@@ -146,10 +146,21 @@ def _put(held: Held, ask: Ask, told: Told, text: str, fresh: int) -> Held | None
     if told.text != text or told.status != (200 if thing.live else fresh):
         return None
     if thing.live is not None and thing.live.text == text:
-        return held if tag == thing.live.tag else None
+        return _known(held, ask.item, tag)
     if not tag or any(tag == each.tag for each in thing.past):
         return None
     return held.put(ask.item, thing.put(Version(tag, text)))
+
+
+def _known(held: Held, item: str, tag: str) -> Held | None:
+    """The live version has this tag: None where it is known to have another, or another version to have it."""
+    thing = held.thing(item)
+    if thing.live is None or thing.live.tag == tag:
+        return held
+    if thing.live.tag or any(tag == each.tag for each in thing.past):
+        return None
+    live = replace(thing.live, tag=tag)
+    return held.put(item, Thing(live, (*thing.past[:-1], live)))
 
 
 def _bulk(held: Held, ask: Ask) -> Held:
