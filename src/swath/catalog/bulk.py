@@ -15,6 +15,7 @@ from swath.catalog.catalog import Catalog
 from swath.catalog.loading import Progress, Told, Watching, load
 from swath.catalog.preparing import Preparing
 from swath.formats.reading import Document, Unreadable, read_stream
+from swath.jobs import sync_folder
 from swath.store.records import Mode, Once
 
 __all__ = ["Bulk", "BulkOptions", "BulkSummary"]
@@ -84,9 +85,17 @@ class Bulk:
         mark = f"bulk {job}" if job is not None and not options.atomic and not options.dry_run else None
         with report.open("r+b" if mark and report.exists() else "w+b") as out:
             begun = self._resume(mark, out)
+            if mark:
+                sync_folder(report.parent)
 
             def progress(at: Progress) -> None:
                 on_progress(at.line, self.summary)
+
+            def tell(told: list[Told]) -> None:
+                self._report(told, out)
+                if mark:  # the next commit notes how long the report is: so long it must stay, whatever happens
+                    out.flush()
+                    os.fsync(out.fileno())
 
             def marks(told: list[Told]) -> Mapping[str, bytes]:
                 place = _Place(self.done + len(told), out.tell(), told)
@@ -104,7 +113,7 @@ class Bulk:
                 once=Once(f"bulk {job}", b"") if job is not None and options.atomic and not options.dry_run else None,
                 watching=Watching(
                     progress=progress,
-                    told=lambda told: self._report(told, out),
+                    told=tell,
                     marks=marks if mark else None,
                 ),
             )
@@ -125,6 +134,8 @@ class Bulk:
         for line in out:
             self._count(msgspec.json.decode(line, type=Told))
         self._report(place.told, out)
+        out.flush()
+        os.fsync(out.fileno())
         return place.count
 
     def _report(self, told: list[Told], out: IO[bytes]) -> None:
