@@ -79,7 +79,7 @@ class Client:
         ask = Ask(verb, name, item, self.document(verb, name, item))
         known = self.etags.get((name, item), [])
         if verb == "restore version":
-            return replace(ask, version=tag_of(draw.choice(known)) if known and draw.random() < 0.9 else "0" * 16)
+            return replace(ask, version=tag_of(draw.choice(known[-6:])) if known and draw.random() < 0.9 else "0" * 16)
         if verb in ("put", "patch", "delete", "put collection", "delete collection", "get") and draw.random() < 0.5:
             return replace(ask, match=draw.choice([*known[-1:] * 3, *known[-4:], *(["*"] * (verb != "get"))] or [""]))
         return ask

@@ -235,7 +235,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "collectionsBody": {
         "type": "object",
         "description": "A STAC Collection, or `collections`, an array of them.",
-        "properties": {"id": _TEXT, "collections": {"type": "array", "items": {"type": "object"}}},
+        "properties": {"id": {"type": "string", "minLength": 1},
+                       "collections": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
     },
     "patch": {"description": "A JSON Merge Patch (an object), or a JSON Patch (an array of operations)."},
     "versions": {

@@ -168,7 +168,10 @@ def declare(call: Call) -> Response:
     outcome = Writing(call.catalog).declare(
         call.path["collection"], call.body, Terms(call.actor, call.rule, once=once_of(call))
     )
-    found = call.catalog.queryables(call.path["collection"], call.rule)
+    try:
+        found = call.catalog.queryables(call.path["collection"], call.rule)
+    except NotFound:  # it was declared before, under the same key, and the collection is gone since
+        found = msgspec.json.decode(call.body)
     return _names(call, {"title": "Queryables", **found}, 201 if outcome is Outcome.CREATED else 200)
 
 
