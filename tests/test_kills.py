@@ -194,8 +194,7 @@ def bulk_writes(work: Path) -> Iterator[Killed]:
                 yield Killed(folder, victim.named > 0, f"{10 * count // _UPLOADED}0 % of the upload", wrong)
             if not running or count == _UPLOADED:
                 break
-        wrong = wrong_with_the_rest(folder, work / "2.ndjson", report)
-        assert wrong == [], wrong
+        assert wrong_with_the_rest(folder, work / "2.ndjson", report) == []
         assert {name: each for name, each in items_in(folder).items() if name in newer} == newer
         shutil.rmtree(folder)
         report.unlink()

@@ -79,6 +79,9 @@ class Bulk:
     ) -> BulkSummary:
         """Go through the file. With `job`, its name, it goes on behind what was committed under that name.
 
+        The note of how far it is stays until the job is known to have ended: else it would be begun anew by a kill
+        between the two, and its report would call every item one that was there before.
+
         TooLarge for too many that are to be stored all or none. Memory does not grow with the file, but for those.
         """
         options = self.options
@@ -119,8 +122,6 @@ class Bulk:
             )
             out.flush()
             os.fsync(out.fileno())
-        if mark:  # the note of how far it is: from now on, the report tells
-            self.catalog.ledger.write([], "upsert", options.actor, marks=lambda _: {mark: None})
         return self.summary
 
     def _resume(self, mark: str | None, out: IO[bytes]) -> int:
