@@ -77,11 +77,14 @@ def test_as_of_shows_what_was(server: Server) -> None:
         assert server.get(f"{PLACE}?as-of={at}").json()["properties"]["v"] == value
         found = server.get(f"/search?collections=c&as-of={at}").json()["features"]
         assert [feature["properties"]["v"] for feature in found] == [value]
+        here = server.get(f"/collections/c/items?as-of={at}")  # of a collection that is gone now
+        assert [feature["properties"]["v"] for feature in here.json()["features"]] == [value]
         assert server.post("/search", {"collections": ["c"], "filter": {"op": "=", "args": [{"property": "v"}, value]},
                                        "as-of": at}).json()["numberMatched"] == 1  # fmt: skip
         assert server.get(f"/collections/c?as-of={at}").json()["id"] == "c"
         assert [each["id"] for each in server.get(f"/collections?as-of={at}").json()["collections"]] == ["c"]
     assert server.get(f"{PLACE}?as-of=2001-01-01T00:00:00Z").status == 404
+    assert server.get("/collections/c/items?as-of=2001-01-01T00:00:00Z").status == 404
     assert server.get("/search?as-of=2001-01-01T00:00:00Z").json()["features"] == []
 
 

@@ -22,13 +22,14 @@ from typing import Any, TypeAlias
 
 import swath
 from swath.store.sqlite.ledger import SqliteLedger
-from tests.conftest import SWATH, long, make_item, run_swath
+from tests.conftest import SWATH, long, make_collection, make_item, run_swath
 from tests.editing import next_write, problems, read_back
 from tests.edits import NOTHING, Diary, contradictions
-from tests.victims import Victims
+from tests.victims import Uploader, Victims
 
 _LIVES = 6  # kills of writers of one catalogue, one after the other
 _ITEMS = long(2_000, 4_000)  # of a load
+_UPLOADED = 1_200  # items of a bulk write
 
 
 @dataclass(frozen=True)
@@ -153,19 +154,68 @@ def kill_a_load(source: Path, folder: Path, after: float) -> tuple[int, bool]:
 
 
 def items_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of the collection that was loaded: another holds what was written after a kill."""
     if not SqliteLedger.exists(folder):
         return {}
     with swath.open(folder) as session:
-        return {item["id"]: item for item in session.search()}
+        return {item["id"]: item for item in session.search(collections=["c"])}
+
+
+# -- bulk writes -----------------------------------------------------------------------------------------
+
+
+def bulk_writes(work: Path) -> Iterator[Killed]:
+    """A bulk write over HTTP that is a job, where the server does it: killed, and then gone on with, or begun anew."""
+    draw = random.Random("bulk writes")
+    older, newer = ({each["id"]: each for each in itertools.islice(_items(version), _UPLOADED)} for version in (1, 2))
+    for version, items in ((1, older), (2, newer)):
+        (work / f"{version}.ndjson").write_text("".join(json.dumps(each) + "\n" for each in items.values()))
+    for name, items in (("none", {}), ("some", older)):
+        (work / "c.ndjson").write_text(json.dumps(make_collection("c")))
+        assert (
+            run_swath("load", work / name, work / "c.ndjson", *([work / "1.ndjson"] if items else [])).returncode == 0
+        )
+    for number in itertools.count():
+        folder, report = work / f"{number}", work / f"{number}.report"
+        name, before = draw.choice((("none", {}), ("some", older)))
+        shutil.copytree(work / name, folder)
+        count = 0  # items that are in
+        for _ in range(_LIVES):
+            victim = Uploader(folder, work / "2.ndjson", report)
+            # Some while it begins, most behind a commit: behind the one that it went on from, or a later one.
+            wanted = 0 if draw.random() < 0.25 else count + draw.choice((1, 1, _UPLOADED // 3))
+            running = victim.kill(wanted, draw.uniform(0, 0.12))
+            there = items_in(folder)
+            least, count = max(count, victim.named), sum(each == newer[name] for name, each in there.items())
+            wrong = [] if count >= least else [f"{least} lines were named as committed, {count} are there"]
+            if there != {**before, **dict(itertools.islice(newer.items(), count))}:
+                wrong.append("what is there is no beginning of the upload, or not whole")
+            if running:
+                yield Killed(folder, victim.named > 0, f"{10 * count // _UPLOADED}0 % of the upload", wrong)
+            if not running or count == _UPLOADED:
+                break
+        assert wrong_with_the_rest(folder, work / "2.ndjson", report) == []
+        assert {name: each for name, each in items_in(folder).items() if name in newer} == newer
+        shutil.rmtree(folder)
+        report.unlink()
+
+
+def wrong_with_the_rest(folder: Path, upload: Path, report: Path) -> list[str]:
+    """Go on to the end: then the report has every line once."""
+    Uploader(folder, upload, report).wait()
+    told = [json.loads(line) for line in report.read_bytes().splitlines()]
+    wrong = [] if [each["line"] for each in told] == list(range(1, _UPLOADED + 1)) else ["lines are missing or twice"]
+    outcomes = {each["outcome"] for each in told}
+    return wrong + ([] if outcomes <= {"created", "updated"} else [f"outcomes: {outcomes}"])
 
 
 # -- all of them -----------------------------------------------------------------------------------------
 
-WORKLOADS: tuple[tuple[Workload, int], ...] = ((single_writes, 4), (loads, 1))  # with their shares
+WORKLOADS: tuple[tuple[Workload, int], ...] = ((single_writes, 5), (loads, 1), (bulk_writes, 2))  # with their shares
 
 
 def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    kills, wrong = long(15, 2_000), list[str]()
+    kills, wrong = long(24, 2_000), list[str]()
     places, answered = Counter[str](), 0
     running = []
     for workload, share in WORKLOADS:

@@ -198,7 +198,7 @@ def test_an_item_of_another_collection_within_an_item_collection_is_400(editor: 
     refused(made, 400, "InvalidDocument", "/features/1/collection")
 
 
-@pytest.mark.parametrize("features", ["", ',"features":{}', ',"features":null', ',"features":[7]'])
+@pytest.mark.parametrize("features", ["", ',"features":[]', ',"features":{}', ',"features":null', ',"features":[7]'])
 def test_an_item_collection_is_an_array_of_items(editor: Editor, features: str) -> None:
     """OpenAPI: an ItemCollection has an array of features; 400 for what is malformed."""
     made = editor.ask("POST", f"/collections/{editor.collection()}/items", f'{{"type":"FeatureCollection"{features}}}')

@@ -146,7 +146,10 @@ def test_who_subscribes_again_is_not_told_of_what_came_between(call: Caller, lis
     assert call("DELETE", f"/webhooks/{hook['id']}").status == 204
     add(call, "a", "between")
     time.sleep(0.3)
-    call("POST", "/webhooks", {"url": listener.url}, Idempotency_Key="again")
+    repeated = call("POST", "/webhooks", {"url": listener.url}, Idempotency_Key="again")
+    assert json.loads(repeated.body) == hook, "the answer of then"
+    assert json.loads(call("GET", "/webhooks").body)["webhooks"] == [], "and nothing is done again"
+    subscribe(call, listener)
     add(call, "a", "told-again")
     wait_for(lambda: listener.events()[-1]["id"] == "told-again")
     assert [event["id"] for event in listener.events()] == ["told", "told-again"]

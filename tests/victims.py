@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import cast
 
 from swath.catalog import Catalog
+from swath.catalog.bulk import Bulk, BulkOptions
 from swath.store.sqlite import codec, writer
 from tests.editing import Editors
 from tests.edits import Diary, Edit, Word
 from tests.shim import Call, Shim, kind_of
 
-__all__ = ["Victims"]
+__all__ = ["Uploader", "Victims"]
 
 _PATIENCE = 60.0  # seconds
 _BOARD_BYTES = 64
@@ -137,3 +138,59 @@ class Victims:
             word, thread, number = line.decode().split()
             self.diary.lines.append((cast("Word", word), int(thread), int(number)))
         return bool(data)
+
+
+def _upload_until_killed(folder: Path, upload: Path, report: Path, pipe: Connection) -> None:
+    """A bulk write that is a job. After each commit it names the line up to which everything is in."""
+    writer._CHECKPOINT_PAGES, codec._FIRST_ITEMS = 500, 200
+    catalog = Catalog.open(folder)
+    bulk = Bulk(catalog, BulkOptions("c", mode="upsert", lines=True))
+    bulk.run(upload, report, job="one", on_progress=lambda line, _: pipe.send(line))
+    catalog.close()
+
+
+class Uploader:
+    """A process that writes the items of a file as a job, and names the last line of each commit."""
+
+    def __init__(self, folder: Path, upload: Path, report: Path) -> None:
+        self.named = 0
+        self._heard, told = _context.Pipe(duplex=False)
+        arguments = (folder, upload, report, told)
+        self._process = _context.Process(target=_upload_until_killed, args=arguments, daemon=True)
+        self._process.start()
+        told.close()
+
+    def kill(self, lines: int, seconds: float) -> bool:
+        """Kill it so long after it has named so many lines; False where it was over before."""
+        until = time.monotonic() + _PATIENCE
+        while self.named < lines and self._hear(until - time.monotonic()):
+            pass
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and self._hear(left):
+            pass
+        running = self._process.is_alive()
+        if running:
+            self._process.kill()
+        self._process.join()
+        while self._hear(0):
+            pass
+        self._heard.close()
+        return running
+
+    def wait(self) -> None:
+        """Until it is over."""
+        self._process.join(_PATIENCE)
+        assert self._process.exitcode == 0
+        while self._hear(0):
+            pass
+        self._heard.close()
+
+    def _hear(self, seconds: float) -> bool:
+        """Listen for so long; False where nothing more comes."""
+        try:
+            if not self._heard.poll(max(0.0, seconds)):
+                return False
+            self.named = self._heard.recv()
+        except (EOFError, OSError):
+            return False
+        return True

@@ -150,6 +150,7 @@ class Jobs:
             except FileNotFoundError as error:
                 ended = replace(job.record, state="failed", result=f"a file of the job is gone: {error}".encode())
             self.ledger.keep_job(ended)
+            self._take_off_mark(ended)
             for ending in ("upload", "stop"):
                 job.file(ending).unlink(missing_ok=True)
             return replace(job, record=ended)
@@ -171,8 +172,15 @@ class Jobs:
             log.warning("job %s failed, and will be tried again", job.id, exc_info=True)
             time.sleep(_AGAIN_SECONDS)
 
+    def _take_off_mark(self, record: JobRecord) -> None:
+        """The note of how far it is, which is kept with what it commits."""
+        mark = f"{record.kind} {record.id}"
+        if self.ledger.mark(mark) is not None:
+            self.ledger.write([], "upsert", "jobs", marks=lambda _: {mark: None})
+
     def _forget(self, job: Job) -> None:
         self.ledger.forget_job(job.id)
+        self._take_off_mark(job.record)
         for ending in ("upload", "report", "progress", "stop", "lock"):
             with suppress(OSError):
                 job.file(ending).unlink()

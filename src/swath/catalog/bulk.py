@@ -15,6 +15,7 @@ from swath.catalog.catalog import Catalog
 from swath.catalog.loading import Progress, Told, Watching, load
 from swath.catalog.preparing import Preparing
 from swath.formats.reading import Document, Unreadable, read_stream
+from swath.jobs import sync_folder
 from swath.store.records import Mode, Once
 
 __all__ = ["Bulk", "BulkOptions", "BulkSummary"]
@@ -78,15 +79,26 @@ class Bulk:
     ) -> BulkSummary:
         """Go through the file. With `job`, its name, it goes on behind what was committed under that name.
 
+        The note of how far it is stays until the job is known to have ended: else it would be begun anew by a kill
+        between the two, and its report would call every item one that was there before.
+
         TooLarge for too many that are to be stored all or none. Memory does not grow with the file, but for those.
         """
         options = self.options
         mark = f"bulk {job}" if job is not None and not options.atomic and not options.dry_run else None
         with report.open("r+b" if mark and report.exists() else "w+b") as out:
             begun = self._resume(mark, out)
+            if mark:
+                sync_folder(report.parent)
 
             def progress(at: Progress) -> None:
                 on_progress(at.line, self.summary)
+
+            def tell(told: list[Told]) -> None:
+                self._report(told, out)
+                if mark:  # the next commit notes how long the report is: so long it must stay, whatever happens
+                    out.flush()
+                    os.fsync(out.fileno())
 
             def marks(told: list[Told]) -> Mapping[str, bytes]:
                 place = _Place(self.done + len(told), out.tell(), told)
@@ -104,14 +116,12 @@ class Bulk:
                 once=Once(f"bulk {job}", b"") if job is not None and options.atomic and not options.dry_run else None,
                 watching=Watching(
                     progress=progress,
-                    told=lambda told: self._report(told, out),
+                    told=tell,
                     marks=marks if mark else None,
                 ),
             )
             out.flush()
             os.fsync(out.fileno())
-        if mark:  # the note of how far it is: from now on, the report tells
-            self.catalog.ledger.write([], "upsert", options.actor, marks=lambda _: {mark: None})
         return self.summary
 
     def _resume(self, mark: str | None, out: IO[bytes]) -> int:
@@ -125,6 +135,8 @@ class Bulk:
         for line in out:
             self._count(msgspec.json.decode(line, type=Told))
         self._report(place.told, out)
+        out.flush()
+        os.fsync(out.fileno())
         return place.count
 
     def _report(self, told: list[Told], out: IO[bytes]) -> None:

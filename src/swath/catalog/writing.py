@@ -195,6 +195,14 @@ class Writing:
         write = Restoration(Operation.RESTORE_COLLECTION, collection_id, collection_id, None, terms.condition)
         return self._written(write, "upsert", terms, _collection_named(collection_id))
 
+    def restore_collection_version(self, collection_id: str, version: str, terms: Terms) -> Written:
+        """Make an earlier document of a collection the live one; its items stay as they are."""
+        before = self.ledger.done_once(terms.once) if terms.once else None
+        if before is not None:
+            return _told(before, _collection_named(collection_id))
+        record = History(self.catalog).collection_version(collection_id, version, terms.rule)
+        return self.put_collection(collection_id, record.body, terms)
+
     def declare(self, collection_id: str, schema: bytes | None, terms: Terms) -> Outcome:
         """Declare a collection's queryables with a JSON Schema, or take the declaration back (None).
 
@@ -324,6 +332,8 @@ def _members_of(compact: bytes, name: str) -> list[bytes]:
         raise InvalidDocument(f"`{name}` is an array of documents: {error}", f"/{name}") from None
     if found is msgspec.UNSET:
         raise InvalidDocument(f"`{name}`, an array of documents, is missing", f"/{name}")
+    if not found:
+        raise InvalidDocument(f"`{name}` is empty: there is nothing to create", f"/{name}")
     return [bytes(each) for each in found]
 
 

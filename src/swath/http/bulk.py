@@ -90,14 +90,16 @@ def _bulk(call: Call, query: Query, mode: str, upload: Path) -> Response:
         request = msgspec.msgpack.encode(_Request(options, shown, said))
         job_id = hashlib.blake2b(once.key.encode(), digest_size=8, key=b"job").hexdigest() if once else None
         job = jobs.new(_BULK, request, job_id)
-        if once is not None:  # the key is taken for every other request too
-            call.catalog.ledger.write([], "upsert", call.actor, once=once)
         if jobs.ledger.job(job.id) is None:
+            if again:
+                raise NotFound("this was done before, and its report is forgotten: the job was dismissed")
             with upload.open("rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(upload, job.file("upload"))
             sync_folder(jobs.folder)  # before the job is kept, which needs the file
             jobs.keep(job)
+        if once is not None:  # the key is taken for every other request too; behind the job, which does it once
+            call.catalog.ledger.write([], "upsert", call.actor, once=once)
     finally:
         upload.unlink(missing_ok=True)
     if msgspec.msgpack.decode(jobs.get(job.id).record.request, type=_Request).said != said:

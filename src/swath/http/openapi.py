@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from swath import __version__
@@ -306,7 +307,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "collectionsBody": {
         "type": "object",
         "description": "A STAC Collection, or `collections`, an array of them.",
-        "properties": {"id": _TEXT, "collections": {"type": "array", "items": {"type": "object"}}},
+        "properties": {"id": {"type": "string", "minLength": 1},
+                       "collections": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
     },
     "patch": {"description": "A JSON Merge Patch (an object), or a JSON Patch (an array of operations)."},
     "versions": {
@@ -372,6 +374,7 @@ _FAULTS = {
     401: "no token, or one that is not good any more",
     403: "not allowed here",
     404: "there is no such thing",
+    405: "an id in the path is empty, and what is left of the path does not take this method",
     409: "the id is taken, or the collection holds items",
     410: "the token is from an earlier life of the catalogue, or the instant is older than what is kept",
     412: "If-Match or If-None-Match does not hold",
@@ -405,7 +408,7 @@ def _operation(route: Route) -> dict[str, Any]:
         answers[str(status)] = {"description": _ANSWERS.get(status, "what was asked for")}
         if media_type:
             answers[str(status)]["content"] = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    for status in route.faults:
+    for status in sorted({*route.faults, *_faults_of_empty_ids(route)}):
         answers[str(status)] = {
             "description": _FAULTS[status],
             "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/problem"}}},
@@ -426,3 +429,25 @@ def _operation(route: Route) -> dict[str, Any]:
             },
         }
     return operation
+
+
+def _faults_of_empty_ids(route: Route) -> tuple[int, ...]:
+    """With an empty id a path leads elsewhere, to what may not take the method.
+
+    A slash at the end counts for nothing, and many clients make one of two slashes: `/collections//items` is what they
+    send as `/collections/items`.
+    """
+    parts = route.path.split("/")
+    ids = [number for number, part in enumerate(parts) if part.startswith("{")]
+    for empty in itertools.chain.from_iterable(itertools.combinations(ids, count) for count in range(1, len(ids) + 1)):
+        left = [part for number, part in enumerate(parts) if number not in empty]
+        methods = {other.method for other in ROUTES if _leads_to(left, other.path.split("/"))}
+        if methods and route.method not in methods:
+            return (405,)
+    return ()
+
+
+def _leads_to(asked: list[str], parts: list[str]) -> bool:
+    return len(asked) == len(parts) and all(
+        part == given or part.startswith("{") for given, part in zip(asked, parts, strict=True)
+    )

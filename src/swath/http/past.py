@@ -77,12 +77,10 @@ def restore_item(call: Call) -> Response:
 def restore_collection(call: Call) -> Response:
     call.parameters(())
     writing, name, tag = Writing(call.catalog), call.path["collection"], call.path.get("version")
+    terms = terms_of(call)
     if tag is None:
-        done = writing.restore_collection(name, terms_of(call))
-    else:
-        body = History(call.catalog).collection_version(name, tag, call.rule).body
-        done = writing.put_collection(name, body, terms_of(call))
-    return collection_written(call, writing, name, done)
+        return collection_written(call, writing, name, writing.restore_collection(name, terms))
+    return collection_written(call, writing, name, writing.restore_collection_version(name, tag, terms))
 
 
 def trash(call: Call) -> Response:

@@ -170,7 +170,10 @@ def declare(call: Call) -> Response:
     outcome = Writing(call.catalog).declare(
         call.path["collection"], call.body, Terms(call.actor, call.rule, once=once_of(call))
     )
-    found = call.catalog.queryables(call.path["collection"], call.rule)
+    try:
+        found = call.catalog.queryables(call.path["collection"], call.rule)
+    except NotFound:  # it was declared before, under the same key, and the collection is gone since
+        found = msgspec.json.decode(call.body)
     return _names(call, {"title": "Queryables", **found}, 201 if outcome is Outcome.CREATED else 200)
 
 
@@ -210,9 +213,12 @@ def item(call: Call) -> Response:
 
 
 def items(call: Call) -> Response:
-    request = search_from_query(call.parameters(ITEM_PARAMETERS))
-    name = call.path["collection"]
-    call.catalog.check_collection(name, call.rule)
+    query, name = call.parameters(ITEM_PARAMETERS), call.path["collection"]
+    request, instant = search_from_query(query), as_of(call, query)
+    if instant is None:
+        call.catalog.check_collection(name, call.rule)
+    else:
+        History(call.catalog).collection_as_of(name, instant, call.rule)
     at = f"/collections/{segment(name)}"
     more = [link("collection", call.address.href(at)), link("parent", call.address.href(at))]
     return _search(call, _within(request, name), more)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,6 +56,13 @@ class _Request:
     receipt: Receipt | None = None
     error: BaseException | None = None
     done: bool = False
+    leads: bool = False  # its thread is the one that commits, for itself and for others
+    left: bool = False  # its thread was interrupted, and waits no more
+    woken: threading.Event = field(default_factory=threading.Event)
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.error, self.done = error or self.error, True
+        self.woken.set()
 
 
 class _Undone(Exception):
@@ -82,6 +89,7 @@ class Writer:
         self._epoch: bytes = one(self._connection, "SELECT value FROM meta WHERE name = 'epoch'")
         self._queue: list[_Request] = []
         self._queue_lock = threading.Lock()
+        self._led = False  # whether one of those in the queue leads, or a thread that was there before them
         self._leader = threading.Lock()
         self._facts: dict[int, set[tuple[str, str]]] = {}
         self._revision = -1
@@ -101,25 +109,44 @@ class Writer:
         return time.monotonic() - self._others_at < 1.0
 
     def write(self, writes: Sequence[Write], mode: Mode, actor: str, terms: Terms) -> Receipt:
-        """Queue a request; whoever gets the lead commits all that wait, in one transaction."""
+        """Queue a request. One thread commits all that wait, in one transaction, and hands the lead on to one that has
+        come meanwhile. Those that are done go at once: were they to queue for a lock, the next commit would begin
+        before they are back with something new."""
         request = _Request(writes, mode, actor, terms)
         with self._queue_lock:
             self._queue.append(request)
-        with self._leader:
-            while not request.done:
-                self._lead()
+            request.leads, self._led = not self._led, True
+        try:
+            if not request.leads:
+                request.woken.wait()
+            while request.leads and not request.done:
+                with self._leader:
+                    self._lead()
+        finally:
+            self._leave(request)
         if request.error is not None:
             raise request.error
         assert request.receipt is not None
         return request.receipt
 
+    def _leave(self, request: _Request) -> None:
+        with self._queue_lock:
+            request.left = True
+            if not request.leads:
+                return
+            heir = next((each for each in self._queue if not each.left), None)
+            self._led = heir is not None
+            if heir is not None:
+                heir.leads = True
+                heir.woken.set()
+
     def _lead(self) -> None:
         with self._queue_lock:
             waiting, self._queue = self._queue, []
-        # One commit has one actor: take those of the first, in order.
-        group = [request for request in waiting if request.actor == waiting[0].actor]
         done: list[_Request] = []
         try:
+            # One commit has one actor: take those of the first, in order.
+            group = [request for request in waiting if request.actor == waiting[0].actor]
             self._begin()
             try:
                 started = time.monotonic()
@@ -130,20 +157,22 @@ class Writer:
                     self._attempt(request, batch)
                     done.append(request)
                 self._finish(batch, waiting[0].actor)
+                ended = set(map(id, done))
+                rest = [request for request in waiting if id(request) not in ended]
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._undo()
                 raise
         except BaseException as error:
             for request in waiting:
-                request.error, request.done = error, True
+                request.end(error)
             if not isinstance(error, Exception):
                 raise
             return
         for request in done:
-            request.done = True
+            request.end()
         with self._queue_lock:
-            self._queue = [request for request in waiting if not request.done] + self._queue
+            self._queue = rest + self._queue
         self._revision = batch.seq
         if self._wal_pages > _CHECKPOINT_PAGES:
             self._checkpoint()
