@@ -17,7 +17,7 @@ import jsonschema
 import numpy
 import pytest
 import rasterio
-from rio_cogeo import cog_validate
+from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import shape
 
 import swath
@@ -364,7 +364,7 @@ def test_what_is_published_is_valid_stac(taken: Taken, path: str) -> None:
 
     known = _schemas()
     resources = [(uri, Resource.from_contents(schema, default_specification=DRAFT7)) for uri, schema in known.items()]
-    registry: Any = Registry().with_resources(resources)  # type: ignore[var-annotated]
+    registry: Any = Registry().with_resources(resources)
     home = taken.server.url
     own = {uri: schema_of(name, uri) for name in FIELDS
            for uri in [f"{home}/stac-extensions/{name}/v1.0.0/schema.json"]}  # fmt: skip

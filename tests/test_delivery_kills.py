@@ -48,6 +48,14 @@ def kind_of(words: str) -> str:
     return next((kind for kind in ("raster.child", "cli.working", "cli.folding") if kind in words), "server")
 
 
+def step_of(work: Path) -> str:
+    """What the worker says that it does."""
+    for path in sorted(work.glob("*.progress")):
+        with suppress(OSError, ValueError):
+            return str(json.loads(path.read_text()).get("step", ""))
+    return ""
+
+
 class Sender:
     """Uploads until it is told to end, and remembers what was acknowledged, with the hash of what it sent."""
 
@@ -86,8 +94,7 @@ def test_every_acknowledged_delivery_ends_whatever_is_killed(tmp_path: Path) -> 
         for pid, words in targets.items():
             by_kind.setdefault(kind_of(words), []).append(pid)
         kind = chance.choice(sorted(by_kind))
-        step = next((json.loads(path.read_text()).get("step", "") for path in sorted((folder / "work").glob("*.progress"))
-                     if path.stat().st_size), "") if (folder / "work").exists() else ""  # fmt: skip
+        step = step_of(folder / "work")
         with suppress(ProcessLookupError):
             os.kill(chance.choice(by_kind[kind]), signal.SIGKILL)
         places[f"{kind} {step}".strip()] += 1

@@ -30,6 +30,7 @@ FLOORS = (
     ("delivery",),
     ("assets",),
     ("config",),
+    ("download",),
     ("session",),
     ("http", "demo"),
     ("cli",),

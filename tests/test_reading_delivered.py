@@ -60,6 +60,7 @@ def test_pystac_client_finds_what_was_delivered_on_both_faces(delivered: Deliver
     assert len(list(searched.items())) == 2
     assert searched.matched() == 2
     collection = client.get_collection(delivered.collection(SENTINEL))
+    assert collection is not None
     assert [len(list(collection.get_items()))] == [1]
 
 

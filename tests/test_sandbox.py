@@ -25,7 +25,9 @@ CHILD = r"""
 import ctypes, json, os, socket, subprocess, sys, threading, time
 from pathlib import Path
 import rasterio
-from swath.raster.child import confine
+from swath.raster.child import lean
+lean()
+from swath.raster.serving import confine
 from swath.raster.opening import environment
 
 folder = Path(sys.argv[1])

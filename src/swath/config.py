@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "has_keys"]
 
 
 class Settings(BaseSettings):
@@ -24,7 +25,9 @@ class Settings(BaseSettings):
     tls_certificate: str | None = Field(
         None, description="file with the certificate chain, in PEM: the server speaks HTTPS itself"
     )
-    tls_key: str | None = Field(None, description="file with the certificate's private key, where it is not in the same")
+    tls_key: str | None = Field(
+        None, description="file with the certificate's private key, where it is not in the same"
+    )
     workers: int = Field(1, description="number of server processes")
     public_url: str | None = Field(
         None, description="address that users see, such as https://stac.example.org/api; wins over all headers"
@@ -108,3 +111,19 @@ class Settings(BaseSettings):
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         parts = filter(None, map(str.strip, self.trusted_proxies.split(",")))
         return tuple(ip_network(part, strict=False) for part in parts)
+
+
+# Where the tools of each cloud look for its keys.
+_KEYS = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+           "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_SKIP_SIGNATURE"),
+    "gs": ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY",
+           "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SKIP_SIGNATURE"),
+    "az": ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_TOKEN", "AZURE_STORAGE_CLIENT_ID",
+           "AZURE_SKIP_SIGNATURE"),
+}  # fmt: skip
+
+
+def has_keys(kind: str) -> bool:
+    """Whether the environment has keys of a cloud: s3, gs or az."""
+    return any(os.environ.get(name) for name in _KEYS[kind])

@@ -87,11 +87,19 @@ def unpack(bench: Bench, work: Work) -> Work:
             unfinished = source.with_name("original.part~")
             bench.vault.blobs.fetch(work.original.blob, unfinished)
             unfinished.replace(source)
-    tree = unpack_into(
-        source, work.delivery.name, bench.folder / "files", lambda done, size: bench.tell("unpack", done, size)
-    )
+    # What was unpacked before the machine went down may not have come to the disk.
+    files = bench.folder / f"files-{_boot()}"
+    tree = unpack_into(source, work.delivery.name, files, lambda done, size: bench.tell("unpack", done, size))
     bench.note(f"unpacked {len(tree.files)} files")
     return replace(work, tree=tree)
+
+
+def _boot() -> str:
+    """What tells this run of the machine from others."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
+    except OSError:
+        return "unknown"
 
 
 def recognise(bench: Bench, work: Work) -> Work:

@@ -16,13 +16,13 @@ from swath.access import EVERYTHING, Rule
 from swath.assets import AssetStore
 from swath.blobs import open_blobs
 from swath.catalog import Catalog, SearchRequest, build_search
+from swath.catalog.results import Results
 from swath.config import Settings
 from swath.download.sources import OBJECT_STORES, BlobSource, FileSource, NoSource, ObjectSource, Source, WebSource
 from swath.errors import InvalidRequest, NotFound, RemoteFailure, SwathError
 from swath.formats.asking import Api
 from swath.formats.paging import Sheet, ask, walk
 from swath.formats.web import Client, Request, is_address, joined, without_secrets
-from swath.session import Results
 from swath.stac.document import OWN_ASSET
 
 __all__ = ["Folder", "Origin", "Remote", "source_of"]

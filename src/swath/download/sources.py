@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from swath.blobs import CHUNK, Blobs
+from swath.config import has_keys
 from swath.download.checks import Checksum, read_digest
 from swath.download.names import disposition_name
 from swath.errors import InvalidRequest, NotFound, RemoteFailure, SwathError
@@ -40,14 +41,6 @@ OBJECT_STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure")
 _NO_HEAD = frozenset((400, 401, 403, 404, 405, 406, 500, 501))  # as links that are signed for GET answer
 _SPAN = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _STEADY = 60  # seconds after which a date is a validator (RFC 9110, 8.8.2.2)
-_KEYS = {
-    "s3": ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-           "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_SKIP_SIGNATURE"),
-    "gs": ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY",
-           "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SKIP_SIGNATURE"),
-    "az": ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_TOKEN", "AZURE_STORAGE_CLIENT_ID",
-           "AZURE_SKIP_SIGNATURE"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +209,7 @@ class ObjectSource:
 
         parts = urlsplit(href)
         kind = {"s3a": "s3", "s3": "s3", "gs": "gs"}.get(parts.scheme, "az")
-        bare = not any(os.environ.get(name) for name in _KEYS[kind])
+        bare = not has_keys(kind)
         options: dict[str, Any] = {"skip_signature": True} if bare else {}
         self.href, self.key = href, unquote(parts.path.lstrip("/"))
         self._obstore, self._error = obstore, BaseError
