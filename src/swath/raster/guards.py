@@ -89,14 +89,14 @@ def allow_seconds(seconds: float, threads: int) -> None:
 def guard(folder: Path, readable: Iterable[Path]) -> tuple[str, ...]:
     """Take everything away but `folder`, and reading of some others; the names of what is in force.
 
-    Threads that run already keep what they have under Landlock: there must be none.
+    Threads that run already keep what they have under Landlock: where there are any, it is not said to be in force.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return ()
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     inforce = []
-    if _landlock(libc, folder, readable):
+    if _landlock(libc, folder, readable) and len(os.listdir("/proc/self/task")) == 1:
         inforce.append("landlock")
     if _seccomp(libc):
         inforce.append("seccomp")

@@ -49,7 +49,7 @@ class Refused(Exception):
 def environment() -> dict[str, Any]:
     """GDAL's settings in a sandbox: bounded memory, no network, an error where a file is cut off."""
     return {
-        "GDAL_CACHEMAX": 128,  # megabytes
+        "GDAL_CACHEMAX": 128_000_000,  # bytes, as rasterio passes it on
         "GDAL_NUM_THREADS": "1",
         "GDAL_SKIP": "VRT,GTI,WMS,WMTS,WCS,HTTP,STACTA,STACIT,DIMAP,SENTINEL2,SAFE,Rasterlite,MBTiles,Zarr,OGCAPI,"
         "PLMOSAIC,DAAS,EEDA,EEDAI,PostGISRaster,PDS4,DERIVED,GDALG",
