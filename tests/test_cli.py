@@ -19,7 +19,7 @@ from tests.conftest import DATA, SWATH, Server, make_item, run_swath, sample_ite
 
 COMMANDS = (
     "demo", "load", "serve", "search", "export", "queryables", "check", "doctor", "delete", "undelete", "versions",
-    "trash", "changes", "settings", "mirror", "backup", "restore", "schemas",
+    "trash", "changes", "settings", "mirror", "backup", "restore", "schemas", "deliver", "work", "download",
 )  # fmt: skip
 INNER = ("schemas add", "schemas list", "schemas remove")
 

@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 import jsonschema
 import pytest
 
-from swath.http.routes import ROUTES, Route
+from swath.http.route import Route
+from swath.http.table import ROUTES
 from tests.conftest import TORTURE, Answer, Server, long, make_item, patched, start_server
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")

@@ -17,7 +17,7 @@ class DaskConverters:
 
     def __init__(self, address: str) -> None:
         """OSError where there is no cluster."""
-        self._client = Client(address, set_as_default=False)
+        self._client: Any = Client(address, set_as_default=False)  # type: ignore[no-untyped-call]
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         # Not pure: the result is a file, which must be made again after a failure.

@@ -4,53 +4,50 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from swath.delivery.dimap_images import Images, read_images, resolved
 from swath.delivery.footprint import footprint_of
-from swath.delivery.model import Band, Tree
+from swath.delivery.model import Inspect, Tree
 from swath.delivery.xml import children, number, read_xml, text
-from swath.errors import DeliveryRefused, shown
+from swath.errors import DeliveryRefused
+from swath.stac.time import parse_instant
 
-__all__ = ["Component", "is_dimap", "read_component", "read_rpc", "resolved"]
+__all__ = ["Component", "is_dimap", "read_component"]
 
-# Common names of the bands by their ids: Pléiades and SPOT count from blue, Pléiades Neo names them.
-_COMMON = {
-    "P": "pan", "PAN": "pan", "B0": "blue", "B1": "green", "B2": "red", "B3": "nir", "R": "red", "G": "green",
-    "B": "blue", "N": "nir", "NIR": "nir", "RE": "rededge", "E": "rededge", "DB": "coastal", "D": "coastal",
-}  # fmt: skip
-_RPC = ("LINE_NUM", "LINE_DEN", "SAMP_NUM", "SAMP_DEN")
-_OFFSETS = ("LINE", "SAMP", "LAT", "LONG", "HEIGHT")
 _HEAD = 65_536
+_STRIP = "Dataset_Sources/Source_Identification/Strip_Source"
+_SETTINGS = "Processing_Information/Product_Settings"
+_SMALLEST_SPACING = 0.01  # metres; less are degrees, whatever the unit says
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One DIM file: what it is of, its images with their places, and what it says of them.
+    """One DIM file: what it is of, its images, and what it says of them.
 
-    `images` are the files of the mosaic in the order of their tiles, those of further bands behind; `tiles` their rows
-    and columns.
+    `imaged` is the same for all components of one acquisition. `times` are those
+    of the lines of which it tells.
+    `named` are the files that it names, its images included.
     """
 
     path: str
     name: str
     mission: str
     platform: str
+    instrument: str | None
     imaged: str
     time: str | None
+    times: tuple[str, ...]
     spectral: str
     sensor: bool
     crs: str | None
     gsd: float | None
     cloud: float | None
-    nodata: float | None
-    bands: tuple[Band, ...]
-    images: tuple[str, ...]
-    tiles: tuple[tuple[int, int], ...]
-    size: tuple[int, int]
-    stacked: bool
+    images: Images
+    named: frozenset[str]
     rpc: str | None
     footprint: Mapping[str, Any] | None
     angles: Mapping[str, float]
@@ -60,177 +57,136 @@ class Component:
     def folder(self) -> str:
         return posixpath.dirname(self.path)
 
+    @property
+    def kind(self) -> str:
+        single = self.spectral in ("P", "PAN") or len(self.images.bands) == 1
+        return "panchromatic" if single else "multispectral"
+
 
 def is_dimap(tree: Tree, name: str) -> bool:
-    """Whether an XML file is of DIMAP, by its beginning or its name."""
-    base = posixpath.basename(name).upper()
-    if not base.endswith((".XML", ".DIM")):
+    """Whether a file is XML of DIMAP, by its beginning."""
+    if not name.lower().endswith((".xml", ".dim")):
         return False
     with tree.path(name).open("rb") as stream:
-        return b"Dimap_Document" in stream.read(_HEAD) or base.startswith(("DIM_", "VOL_"))
+        head = stream.read(_HEAD)
+    return b"Dimap_Document" in head.replace(b"\0", b"")  # also in UTF-16
 
 
-def resolved(tree: Tree, origin: str, href: str) -> str:
-    """The file that a document names. DeliveryRefused where that is outside the delivery, or is not there."""
-    path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), href.replace("\\", "/")))
-    if ":" in href or href.startswith("/") or path.startswith(("../", "/")) or path == "..":
-        raise DeliveryRefused(f"{origin}: it names {shown(href)}, which is outside the delivery")
-    if path in tree.files:
-        return path
-    lower = [each for each in tree.files if each.lower() == path.lower()]
-    if not lower:
-        raise DeliveryRefused(f"{origin}: it names {shown(href)}, which is not in the delivery")
-    return lower[0]
-
-
-def read_component(tree: Tree, name: str) -> Component | None:
-    """The component that a file describes; None for documents of DIMAP that describe no image."""
+def read_component(tree: Tree, name: str, inspect: Inspect) -> Component | None:
+    """The component that a file describes; None for documents that describe no image, and for DIMAP V1."""
     root = read_xml(tree.path(name), name)
-    _check_links(tree, name, root)
     version = root.find("Metadata_Identification/METADATA_FORMAT")
-    if root.tag != "Dimap_Document" or version is None or not str(version.get("version", "")).startswith("2"):
+    # Version 3 is what some documents of Pléiades Neo call themselves; their elements are the same.
+    if root.tag != "Dimap_Document" or version is None or version.get("version", "")[:1] not in ("2", "3"):
         return None
-    if root.find("Raster_Data/Data_Access") is None:
+    is_product = root.find("Raster_Data/Data_Access/Data_Files") is not None
+    if not is_product and (text(root, "Metadata_Identification/METADATA_PROFILE") or "").upper() != "VOLUME":
         return None
-    source = root.find("Dataset_Sources/Source_Identification/Strip_Source")
-    blocks = list(children(root, "Raster_Data/Data_Access/Data_Files"))
-    images, tiles = _images(tree, name, root, blocks)
-    mission = (text(source, "MISSION") or "").upper().split("-")[0].split("_")[0]
-    index = text(source, "MISSION_INDEX") or ""
+    named = frozenset(_named(tree, name, root))
+    return _component(tree, name, root, named, inspect) if is_product else None
+
+
+def _component(tree: Tree, name: str, root: Element, named: frozenset[str], inspect: Inspect) -> Component:
+    source = root.find(_STRIP)
+    mission = re.split(r"[-_ ]", (text(source, "MISSION") or "").upper())[0]
+    index = (text(source, "MISSION_INDEX") or "").upper()
     center = _center(root)
     sensor = _is_sensor(root)
+    images = read_images(tree, name, root, inspect)
+    time = _utc(text(center, "TIME"))
+    taken = _imaged(source)
     return Component(
         path=name,
         name=text(root, "Dataset_Identification/DATASET_NAME") or posixpath.basename(name).rpartition(".")[0],
         mission=mission,
-        platform=f"{mission}{index}" if not mission.endswith(index) else mission,
-        imaged=f"{text(source, 'IMAGING_DATE')}T{text(source, 'IMAGING_TIME')}",
-        time=_utc(text(center, "TIME")) or _imaged(source),
-        spectral=(text(root, "Processing_Information/Product_Settings/SPECTRAL_PROCESSING") or "").upper(),
+        platform=mission if index and mission.endswith(index) else f"{mission}{index}",
+        instrument=text(source, "INSTRUMENT"),
+        imaged=taken or time or name,
+        time=time or taken,
+        times=tuple(
+            told for each in root.iter("Located_Geometric_Values") if (told := _utc(text(each, "TIME"))) is not None
+        ),
+        spectral=(text(root, f"{_SETTINGS}/SPECTRAL_PROCESSING") or "").upper(),
         sensor=sensor,
         crs=None if sensor else _crs(root),
-        gsd=_spacing(root),
-        cloud=number(root, "Dataset_Content/CLOUD_COVERAGE"),
-        nodata=_nodata(root),
-        bands=_bands(root, blocks),
+        gsd=_spacing(root, center),
+        cloud=_within(number(root, "Dataset_Content/CLOUD_COVERAGE"), 0.0, 100.0),
         images=images,
-        tiles=tiles,
-        size=_size(name, root),
-        stacked=len(blocks) > 1,
+        named=named | set(images.files),
         rpc=_rpc_path(tree, name, root) if sensor else None,
         footprint=_extent(root),
         angles=_angles(center),
-        level=text(root, "Processing_Information/Product_Settings/PROCESSING_LEVEL"),
+        level=text(root, f"{_SETTINGS}/PROCESSING_LEVEL"),
     )
 
 
-def _check_links(tree: Tree, name: str, root: Element) -> None:
-    """Every file that a document names is in the delivery."""
+def _named(tree: Tree, name: str, root: Element) -> Iterator[str]:
+    """The files that a document names: components must be there, previews need not be."""
+    for component in root.iter("Component"):
+        element = component.find("COMPONENT_PATH")
+        href = (element.get("href") or "").strip() if element is not None else ""
+        # Volumes point to documentation on the network, which is nothing of the delivery.
+        is_page = re.match(r"https?://", href) is not None and text(component, "COMPONENT_TYPE") != "DIMAP"
+        if href and not is_page:
+            yield resolved(tree, name, href)
     for element in root.iter():
-        href = element.get("href")
-        if href is None or not str(element.tag).endswith("_PATH"):
-            continue
-        if "://" in href:
-            raise DeliveryRefused(f"{name}: it names {shown(href)}, which is outside the delivery")
-        if str(element.tag) in ("COMPONENT_PATH", "DATA_FILE_PATH"):
-            resolved(tree, name, href)
-
-
-def _images(
-    tree: Tree, name: str, root: Element, blocks: Sequence[Element]
-) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
-    tiling = root.find("Raster_Data/Raster_Dimensions/Tile_Set/Regular_Tiling")
-    step = tiling.find("NTILES_SIZE") if tiling is not None else None
-    rows = int(step.get("nrows", "0")) - int(number(tiling, "OVERLAP_ROW") or 0) if step is not None else 0
-    columns = int(step.get("ncols", "0")) - int(number(tiling, "OVERLAP_COL") or 0) if step is not None else 0
-    found: list[tuple[int, int, int, str]] = []
-    for block, element in enumerate(blocks):
-        for file in children(element, "Data_File"):
-            path = file.find("DATA_FILE_PATH")
-            href = path.get("href") if path is not None else None
-            if href is None:
-                raise DeliveryRefused(f"{name}: a Data_File without a path")
-            row, column = int(file.get("tile_R", "1")), int(file.get("tile_C", "1"))
-            found.append((block, row, column, resolved(tree, name, href)))
-    if not found:
-        raise DeliveryRefused(f"{name}: it names no image")
-    if len({(row, column) for _, row, column, _ in found}) > 1 and not (rows and columns):
-        raise DeliveryRefused(f"{name}: several tiles, and nothing says how large they are")
-    found.sort()
-    return (
-        tuple(path for *_, path in found),
-        tuple(((row - 1) * rows, (column - 1) * columns) for _, row, column, _ in found),
-    )
-
-
-def _size(name: str, root: Element) -> tuple[int, int]:
-    dimensions = root.find("Raster_Data/Raster_Dimensions")
-    rows, columns = number(dimensions, "NROWS"), number(dimensions, "NCOLS")
-    if not rows or not columns:
-        raise DeliveryRefused(f"{name}: the image's rows and columns are missing")
-    return int(rows), int(columns)
+        href = (element.get("href") or "").strip()
+        if href and str(element.tag).endswith(("_QL_PATH", "_TN_PATH")):
+            try:
+                yield resolved(tree, name, href)
+            except DeliveryRefused:
+                continue
 
 
 def _is_sensor(root: Element) -> bool:
-    geometry = text(root, "Geoposition/Raster_CRS/RASTER_GEOMETRY") or ""
-    level = text(root, "Processing_Information/Product_Settings/PROCESSING_LEVEL") or ""
-    return "SENSOR" in (geometry.upper(), level.upper()) or (
-        text(root, "Coordinate_Reference_System/Projected_CRS/PROJECTED_CRS_CODE") is None
-        and "ORTHO" not in level.upper()
-    )
+    """Whether pixels are where the sensor saw them: only a model says where that is on the ground."""
+    geometry = (text(root, "Geoposition/Raster_CRS/RASTER_GEOMETRY") or "").upper()
+    if geometry:
+        return geometry == "SENSOR"
+    if root.find("Geoposition/Geoposition_Insert") is not None:
+        return False
+    level = (text(root, f"{_SETTINGS}/PROCESSING_LEVEL") or "").upper()
+    kind = (text(root, "Dataset_Identification/DATASET_TYPE") or "").upper()
+    return "SENSOR" in level or "SENSOR" in kind or root.find("Geoposition/Geoposition_Models") is not None
 
 
 def _crs(root: Element) -> str | None:
     for path in ("Projected_CRS/PROJECTED_CRS_CODE", "Geodetic_CRS/GEODETIC_CRS_CODE"):
-        found = re.search(r"EPSG:+(\d+)", text(root, f"Coordinate_Reference_System/{path}") or "")
+        code = text(root, f"Coordinate_Reference_System/{path}") or ""
+        found = re.search(r"EPSG:[\d.]*:(\d+)$|EPSG:(\d+)$|^(\d{4,6})$", code, re.IGNORECASE)
         if found:
-            return f"EPSG:{found[1]}"
+            return f"EPSG:{found[1] or found[2] or found[3]}"
     return None
 
 
-def _spacing(root: Element) -> float | None:
-    """Metres between pixels on the ground; None where the spacing is in degrees."""
-    element = root.find("Processing_Information/Product_Settings/Sampling_Settings/RESAMPLING_SPACING")
-    metres = element is not None and element.get("unit", "m").lower() in ("m", "meter", "metre", "meters")
-    return number(element) if metres else None
-
-
-def _nodata(root: Element) -> float | None:
-    for special in root.iter("Special_Value"):
-        if (text(special, "SPECIAL_VALUE_TEXT") or "").upper() == "NODATA":
-            return number(special, "SPECIAL_VALUE_COUNT")
-    return None
-
-
-def _bands(root: Element, blocks: Sequence[Element]) -> tuple[Band, ...]:
-    """In the order of the file: band 1 of Pléiades is red, whatever its id says."""
-    ranges = {text(each, "BAND_ID"): each for each in root.iter("Band_Spectral_Range")}
-    bands: list[Band] = []
-    own = [block for block in blocks if block.find(".//Raster_Index") is not None]
-    for place in own or [root.find("Raster_Data")]:
-        indices = sorted(place.iter("Raster_Index") if place is not None else (),
-                         key=lambda each: number(each, "BAND_INDEX") or 0)  # fmt: skip
-        bands += [_band(text(each, "BAND_ID") or "", ranges) for each in indices]
-    return tuple(bands)
-
-
-def _band(name: str, ranges: Mapping[str | None, Element]) -> Band:
-    measured = ranges.get(name)
-    span = measured.find("FWHM") if measured is not None and measured.find("FWHM") is not None else measured
-    low, high = number(span, "MIN"), number(span, "MAX")
-    scale = 0.001 if (text(measured, "MEASURE_UNIT") or "").lower().startswith("nano") else 1.0
-    if low is None or high is None:
-        return Band(name, _COMMON.get(name.upper()))
-    return Band(name, _COMMON.get(name.upper()), round((low + high) / 2 * scale, 6), round((high - low) * scale, 6))
+def _spacing(root: Element, center: Element | None) -> float | None:
+    """Metres between pixels on the ground. That of an image in degrees is what the sensor saw at its centre."""
+    element = root.find(f"{_SETTINGS}/Sampling_Settings/RESAMPLING_SPACING")
+    metres = element is not None and element.get("unit", "m").lower() in ("m", "meter", "metre", "meters", "metres")
+    spacing = number(element) if metres else None
+    if spacing is not None and spacing > _SMALLEST_SPACING:
+        return spacing
+    return _within(number(center, "Ground_Sample_Distance/GSD_ACROSS_TRACK"), _SMALLEST_SPACING, 1000.0)
 
 
 def _extent(root: Element) -> Mapping[str, Any] | None:
-    points = [
-        (number(vertex, "LON"), number(vertex, "LAT"))
-        for vertex in root.iterfind("Dataset_Content/Dataset_Extent/Vertex")
-    ]
-    ring = [(lon, lat) for lon, lat in points if lon is not None and lat is not None]
+    """The polygon of the data. Some files of Pléiades Neo list the centre among the corners."""
+    extent = root.find("Dataset_Content/Dataset_Extent")
+    center = number(extent, "Center/LON"), number(extent, "Center/LAT")
+    ring = []
+    for vertex in children(extent, "Vertex"):
+        longitude, latitude = number(vertex, "LON"), number(vertex, "LAT")
+        if longitude is not None and latitude is not None and (longitude, latitude) != center:
+            ring.append((longitude, latitude))
     return footprint_of([ring]) if len(ring) > 2 else None
+
+
+def _rpc_path(tree: Tree, name: str, root: Element) -> str | None:
+    for path in root.iterfind("Geoposition/Geoposition_Models/Rational_Function_Model/Component/COMPONENT_PATH"):
+        return resolved(tree, name, path.get("href", ""))
+    base = posixpath.basename(name).rpartition(".")[0][4:].lower()
+    wanted = posixpath.join(posixpath.dirname(name), f"rpc_{base}.xml").lower()
+    return next((each for each in tree.files if each.lower() == wanted), None)
 
 
 # -- when and from where -------------------------------------------------------------------------
@@ -239,61 +195,41 @@ def _extent(root: Element) -> Mapping[str, Any] | None:
 def _center(root: Element) -> Element | None:
     located = list(root.iter("Located_Geometric_Values"))
     named = [each for each in located if (text(each, "LOCATION_TYPE") or "").lower() == "center"]
-    return (named or located or [None])[0]  # type: ignore[list-item]
+    return next(iter(named or located[len(located) // 2 :]), None)
 
 
 def _angles(center: Element | None) -> dict[str, float]:
+    """Degrees, each within what the view extension allows."""
+    incidence = number(center, "Acquisition_Angles/INCIDENCE_ANGLE")
+    viewing = number(center, "Acquisition_Angles/VIEWING_ANGLE")
+    azimuth = number(center, "Acquisition_Angles/AZIMUTH_ANGLE")
+    sun = number(center, "Solar_Incidences/SUN_AZIMUTH")
     told = {
-        "view:incidence_angle": number(center, "Acquisition_Angles/INCIDENCE_ANGLE"),
-        "view:azimuth": number(center, "Acquisition_Angles/AZIMUTH_ANGLE"),
-        "view:off_nadir": number(center, "Acquisition_Angles/VIEWING_ANGLE"),
-        "view:sun_azimuth": number(center, "Solar_Incidences/SUN_AZIMUTH"),
-        "view:sun_elevation": number(center, "Solar_Incidences/SUN_ELEVATION"),
+        "view:incidence_angle": _within(abs(incidence), 0.0, 90.0) if incidence is not None else None,
+        "view:off_nadir": _within(abs(viewing), 0.0, 90.0) if viewing is not None else None,
+        "view:azimuth": azimuth % 360.0 if azimuth is not None else None,
+        "view:sun_azimuth": sun % 360.0 if sun is not None else None,
+        "view:sun_elevation": _within(number(center, "Solar_Incidences/SUN_ELEVATION"), -90.0, 90.0),
     }
     return {name: value for name, value in told.items() if value is not None}
 
 
+def _within(value: float | None, least: float, most: float) -> float | None:
+    return value if value is not None and least <= value <= most else None
+
+
 def _utc(instant: str | None) -> str | None:
-    """An instant in UTC, which is what DIMAP's are, with or without a Z."""
-    found = re.fullmatch(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(\.\d+)?Z?", instant or "")
-    return f"{found[1]}T{found[2]}{(found[3] or '')[:7]}Z" if found else None
+    """An instant in UTC, which is what DIMAP's are, with or without a Z; cut to microseconds."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z?", instant or "")
+    if found is None:
+        return None
+    told = f"{found[1]}T{found[2]}{(found[3] or '')[:7]}Z"
+    try:
+        parse_instant(told)
+    except ValueError:
+        return None
+    return told
 
 
 def _imaged(source: Element | None) -> str | None:
     return _utc(f"{text(source, 'IMAGING_DATE')}T{(text(source, 'IMAGING_TIME') or '').removesuffix('Z')}")
-
-
-# -- coefficients --------------------------------------------------------------------------------
-
-
-def _rpc_path(tree: Tree, name: str, root: Element) -> str | None:
-    for path in root.iterfind("Geoposition/Geoposition_Models/Rational_Function_Model/Component/COMPONENT_PATH"):
-        return resolved(tree, name, path.get("href", ""))
-    folder = posixpath.dirname(name)
-    beside = [each for each in tree.files if posixpath.dirname(each) == folder]
-    return next((each for each in beside if posixpath.basename(each).upper().startswith("RPC_")), None)
-
-
-def read_rpc(tree: Tree, name: str, *, from_one: bool) -> dict[str, str]:
-    """The coefficients from ground to image, in the names of GDAL's RPC domain, which counts pixels from 0.
-
-    `from_one`: the file counts them from 1, as those of Pléiades and SPOT do.
-    """
-    root = read_xml(tree.path(name), name)
-    # From ground to image: the inverse model of Pléiades and SPOT, GroundtoImage_Values of Pléiades Neo.
-    models = (root.find(".//Inverse_Model"), root.find(".//GroundtoImage_Values"))
-    model = next((each for each in models if each is not None), None)
-    validity = root.find(".//RFM_Validity")
-    found: dict[str, str] = {}
-    for part in _RPC:
-        values = [number(model, f"{part}_COEFF_{each}") for each in range(1, 21)]
-        if any(value is None for value in values):
-            raise DeliveryRefused(f"{name}: the coefficients {part} are not all there")
-        found[f"{part}_COEFF"] = " ".join(f"{value:.15e}" for value in values)
-    for part in _OFFSETS:
-        offset, scale = number(validity, f"{part}_OFF"), number(validity, f"{part}_SCALE")
-        if offset is None or not scale:
-            raise DeliveryRefused(f"{name}: the offset or scale of {part} is missing")
-        shift = 1.0 if from_one and part in ("LINE", "SAMP") else 0.0
-        found[f"{part}_OFF"], found[f"{part}_SCALE"] = repr(offset - shift), repr(scale)
-    return found
