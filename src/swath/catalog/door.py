@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from swath.stac.document import CollectionDocument, ItemDocument, read_document
+from swath.stac.document import CollectionDocument, ItemDocument, decode_compact
 from swath.stac.schemas import CheckLevel, Schemas, check_document
 from swath.stac.validation import fixed
 
-__all__ = ["SCHEMAS", "Document", "Door", "door"]
+__all__ = ["SCHEMAS", "Document", "Door", "door", "mended"]
 
 SCHEMAS = "schemas"  # the folder of JSON Schemas, in the catalogue's
 
 Document: TypeAlias = ItemDocument | CollectionDocument
-# A document as it may be stored, and notes: what was mended, and what is not as it should be.
-Door: TypeAlias = Callable[[Document], tuple[Document, list[str]]]
+# Looks at a document; what it tells is not as it should be, and is stored all the same.
+Door: TypeAlias = Callable[[Document], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,36 +30,33 @@ class _Door:
     setting: Callable[[str], str | None]
     schemas: Schemas | None
     strictness: CheckLevel
-    fix: bool
 
-    def __call__(self, document: Document) -> tuple[Document, list[str]]:
-        notes: list[str] = []
-        if self.fix:
-            body, fixes = fixed(document.content, document.body)
-            if fixes:
-                document = read_document(body)
-                notes += [f"{fix.message} (at {fix.pointer})" for fix in fixes]
+    def __call__(self, document: Document) -> tuple[str, ...]:
         name = document.collection if isinstance(document, ItemDocument) else document.id
         level = _level(self.setting(name))
         if level is None:
-            notes += check_document(document.content, self.strictness, None)
-        else:
-            notes += check_document(document.content, level, self.schemas)
-        return document, notes
+            return check_document(document.content, self.strictness, None)
+        return check_document(document.content, level, self.schemas)
 
 
-def door(
-    setting: Callable[[str], str | None],
-    folder: Path | None,
-    *,
-    strictness: Literal["off", "enforce"],
-    fix: bool = False,
-) -> Door:
+def mended(raw: bytes) -> tuple[bytes, list[str]]:
+    """A document whose geometry and bbox are as RFC 7946 wants them, and what was changed. InvalidDocument for no JSON.
+
+    It comes before the document is read: a ring that is not closed, say, is none that could be.
+    """
+    content, compact = decode_compact(raw, "document")
+    if not isinstance(content, dict):
+        return raw, []
+    body, fixes = fixed(content, compact)
+    return body, [f"{fix.message} (at {fix.pointer})" for fix in fixes]
+
+
+def door(setting: Callable[[str], str | None], folder: Path | None, *, strictness: Literal["off", "enforce"]) -> Door:
     """A way in. `setting` tells the `validation` of a collection; `folder` is the catalogue's.
 
-    With `fix`, geometries are mended by the rules of RFC 7946, and the notes say how. It raises InvalidDocument.
+    It raises InvalidDocument.
     """
-    return _Door(setting, Schemas(folder / SCHEMAS) if folder is not None else None, strictness, fix)
+    return _Door(setting, Schemas(folder / SCHEMAS) if folder is not None else None, strictness)
 
 
 def _level(text: str | None) -> CheckLevel | None:

@@ -24,7 +24,7 @@ from typing import IO
 
 import msgspec
 
-from swath.catalog.door import Door, door
+from swath.catalog.door import Door, door, mended
 from swath.errors import InvalidDocument, SwathError
 from swath.formats.reading import Document, Unreadable
 from swath.stac.document import CollectionDocument, ItemDocument, absolute_hrefs, read_document, read_item
@@ -72,21 +72,21 @@ class Preparing:
 
     def one(self, document: Document, ledger: Ledger, enter: Door) -> Prepared:
         try:
-            raw = document.raw
+            raw, fixes = mended(document.raw) if self.fix else (document.raw, [])
             if self.absolute is not None:
                 raw = absolute_hrefs(raw, f"{self.absolute.rstrip('/')}/{document.folder}")
             if self.only:
                 read: ItemDocument | CollectionDocument = read_item(raw, self.collection or "")
             else:
                 read = read_document(raw, self.collection or document.within)
-            read, notes = enter(read)
+            notes = enter(read)
         except InvalidDocument as error:
             return Prepared(_id_of(document.raw), reason=error.words, pointer=error.pointer)
-        return Prepared(read.id, ledger.prepare(read), (*read.warnings, *notes))
+        return Prepared(read.id, ledger.prepare(read), (*read.warnings, *fixes, *notes))
 
     def door(self, ledger: Ledger, folder: Path | None) -> Door:
         """What documents come in by."""
-        return door(partial(_setting, ledger, {}), folder, strictness="off", fix=self.fix)
+        return door(partial(_setting, ledger, {}), folder, strictness="off")
 
     def many(
         self, documents: Iterable[Document | Unreadable], ledger: Ledger, folder: Path | None

@@ -16,7 +16,7 @@ import msgspec
 
 from swath.access import EVERYTHING, Rule
 from swath.catalog.catalog import Catalog
-from swath.catalog.door import door
+from swath.catalog.door import door, mended
 from swath.catalog.history import History
 from swath.cql2.queryables import read_declared
 from swath.errors import Conflict, InvalidDocument, NotFound, PreconditionFailed, Unavailable
@@ -113,7 +113,7 @@ class Writing:
         notes: list[tuple[str, ...]] = []
         for number, each in enumerate(raws):
             try:
-                write, said = self._ready(read(each), terms)
+                write, said = self._ready(each, read, terms)
             except InvalidDocument as error:
                 raise (error.within(f"{within}/{number}") if within else error) from None
             writes.append(write)
@@ -129,7 +129,7 @@ class Writing:
     def put_item(self, collection_id: str, item_id: str, raw: bytes, terms: Terms) -> Written:
         """Replace an item. NotFound where there is none, unless the condition is that there be none."""
         raw = self._as_sent(raw, lambda: self._served_times(collection_id, item_id))
-        write, notes = self._ready(read_item(raw, collection_id, item_id), terms)
+        write, notes = self._ready(raw, lambda text: read_item(text, collection_id, item_id), terms)
         return self._written(write, _mode(terms), terms, _item_named(collection_id, item_id), notes)
 
     def patch_item(self, collection_id: str, item_id: str, patched: Callable[[bytes], bytes], terms: Terms) -> Written:
@@ -139,8 +139,8 @@ class Writing:
         def attempt() -> tuple[int, PreparedWrite, tuple[str, ...]]:
             item = self.catalog.item(collection_id, item_id, terms.rule)
             self._check(terms, item.seq, item.updated, name)
-            document = read_item(patched(item.body), collection_id, item_id)
-            return item.seq, *self._ready(document, terms)
+            text = patched(item.body)
+            return item.seq, *self._ready(text, lambda text: read_item(text, collection_id, item_id), terms)
 
         return self._patched(attempt, terms, name)
 
@@ -172,7 +172,7 @@ class Writing:
     def put_collection(self, collection_id: str, raw: bytes, terms: Terms) -> Written:
         """Replace a collection's document, not its items. NotFound where there is none."""
         raw = self._as_sent(raw, lambda: self._served_members(collection_id, terms.rule))
-        write, notes = self._ready(read_collection(raw, collection_id), terms)
+        write, notes = self._ready(raw, lambda text: read_collection(text, collection_id), terms)
         return self._written(write, _mode(terms), terms, _collection_named(collection_id), notes)
 
     def patch_collection(self, collection_id: str, patched: Callable[[bytes], bytes], terms: Terms) -> Written:
@@ -181,7 +181,8 @@ class Writing:
         def attempt() -> tuple[int, PreparedWrite, tuple[str, ...]]:
             view = self.catalog.collection(collection_id, terms.rule)
             self._check(terms, view.seq, view.updated, _collection_named(collection_id))
-            return view.seq, *self._ready(read_collection(patched(view.body), collection_id), terms)
+            text = patched(view.body)
+            return view.seq, *self._ready(text, lambda text: read_collection(text, collection_id), terms)
 
         return self._patched(attempt, terms, _collection_named(collection_id))
 
@@ -264,14 +265,16 @@ class Writing:
     # -- the parts ----------------------------------------------------------------------------
 
     def _ready(
-        self, document: ItemDocument | CollectionDocument, terms: Terms
+        self, raw: bytes, read: Callable[[bytes], ItemDocument | CollectionDocument], terms: Terms
     ) -> tuple[PreparedWrite, tuple[str, ...]]:
+        raw, fixes = mended(raw) if terms.fix else (raw, [])
+        document = read(raw)
         setting = partial(self.ledger.setting, name="validation")
-        enter = door(setting, self.catalog.folder, strictness="enforce", fix=terms.fix)
-        document, notes = enter(document)
+        enter = door(setting, self.catalog.folder, strictness="enforce")
+        notes = enter(document)
         self._check_delivered(document)
         write = replace(self.ledger.prepare(document), condition=terms.condition)
-        return write, (*document.warnings, *notes)
+        return write, (*document.warnings, *fixes, *notes)
 
     def _check_delivered(self, document: ItemDocument | CollectionDocument) -> None:
         """Title and tags belong to a delivery, and are changed in all that was made of it at once: elsewhere.
@@ -283,7 +286,7 @@ class Writing:
         delivery = self.ledger.files.delivery_of(name)
         if delivery is None or delivery.deleted is not None:
             return
-        given: Any = document.content.get("properties") if item else document.content
+        given: Any = (document.content.get("properties") or {}) if item else document.content
         tags = list(delivery.tags) if delivery.tags is not None else None
         for field, wanted in (("up42-user:title", delivery.title), ("up42-user:tags", tags)):
             if given.get(field) != wanted:

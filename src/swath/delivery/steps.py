@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from swath.catalog.door import door
+from swath.catalog.door import door, mended
 from swath.delivery import converting
 from swath.delivery.converting import Conversion, Converters
 from swath.delivery.describing import MadePart, asset_id_of, describe_collection, describe_item
@@ -290,14 +290,16 @@ def _documents(bench: Bench, work: Work) -> list[PreparedWrite]:
                     work.original.media_type)  # fmt: skip
     delivery, facts, account = work.delivery, work.facts, bench.account
     collection = describe_collection(delivery, facts, account, work.products, original)
-    enter = door(lambda _name: None, bench.catalog_folder, strictness="enforce", fix=True)
-    documents: list[Any] = [enter(read_collection(msgspec.json.encode(collection)))[0]]
+    enter = door(lambda _name: None, bench.catalog_folder, strictness="enforce")
+    documents: list[Any] = [read_collection(msgspec.json.encode(collection))]
     for (product, scene), parts in zip(work.scenes(), work.made, strict=True):
         item = describe_item(delivery, facts, account, product, scene, parts)
-        document, notes = enter(read_item(msgspec.json.encode(item), str(delivery.collection)))
-        documents.append(document)
+        raw, notes = mended(msgspec.json.encode(item))
+        documents.append(read_item(raw, str(delivery.collection)))
         for note in notes:
             bench.note(f"{scene.name}: {note}")
+    for document in documents:
+        enter(document)
     return [bench.ledger.prepare(document) for document in documents]
 
 
