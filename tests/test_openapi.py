@@ -428,8 +428,8 @@ def test_schemathesis_finds_no_server_error_in_the_store(samples: Server, tmp_pa
     """What the store answers to what, its own tests say; that it never breaks, made-up requests."""
     done = subprocess.run(
         [
-            Path(sys.executable).with_name("schemathesis"), "run", f"{samples.url}/api", "--checks", "not_a_server_error",
-            "--phases", "coverage,fuzzing", "--max-examples", str(long(20, 500)),
+            Path(sys.executable).with_name("schemathesis"), "run", f"{samples.url}/api",
+            "--checks", "not_a_server_error", "--phases", "coverage,fuzzing", "--max-examples", str(long(20, 500)),
             "--include-path-regex", f"^({'|'.join(STORE)})", "--continue-on-failure", "--suppress-health-check", "all",
             "--generation-database", "none", "--no-color", *([] if TORTURE else ["--seed", "20"]),
         ],

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -23,14 +24,22 @@ _PATIENCE_SECONDS = 5.0
 class Companion:
     """Keeps a module running as a process, from a while on until it is no longer wanted. A context manager.
 
-    It dies with this process, since the pipe between them closes. `finish`: it is waited for when all went well.
+    It dies with this process, since the pipe between them closes. `finish`: it is waited for when all went well. It is
+    not begun before there is something to do for it, where `due` tells.
     """
 
     def __init__(
-        self, module: str, arguments: tuple[str, ...], what: str, *, after: float = 0.0, finish: bool = False
+        self,
+        module: str,
+        arguments: tuple[str, ...],
+        what: str,
+        *,
+        after: float = 0.0,
+        finish: bool = False,
+        due: Callable[[], bool] = lambda: True,
     ) -> None:
         self._command = [sys.executable, "-P", "-m", module, *arguments]
-        self._what, self._after, self._finish = what, after, finish
+        self._what, self._after, self._finish, self._due = what, after, finish, due
         self._over = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -62,7 +71,7 @@ class Companion:
             if self._process is not None and (code := self._process.poll()) is not None:
                 log.warning("the process that %s ended with %d; starting it again", self._what, code)
                 self._process, wait = None, _PATIENCE_SECONDS
-            elif self._process is None:
+            elif self._process is None and self._due():
                 self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
 
 

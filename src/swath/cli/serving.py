@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -27,6 +27,7 @@ from swath.config import Settings
 from swath.errors import InvalidRequest
 from swath.http.app import create_app
 from swath.http.guard import is_loopback, serves_store, takes_writes
+from swath.store.records import Choice
 
 __all__ = ["run_demo", "run_serve"]
 
@@ -119,8 +120,11 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
     with ExitStack() as companions:
         companions.enter_context(beside(folder, days=settings.history_days))
         if serves_store(settings) and takes_writes(settings) and os.access(folder, os.W_OK):
+            catalog = companions.enter_context(closing(Catalog.open(folder, builds=False)))
+            due = partial(_has_deliveries, catalog)
+            arguments = (str(folder.absolute()),)
             companions.enter_context(
-                Companion("swath.cli.working", (str(folder.absolute()),), "works on deliveries", after=_AFTER_SECONDS)
+                Companion("swath.cli.working", arguments, "works on deliveries", after=_AFTER_SECONDS, due=due)
             )
         if settings.workers > 1:
             Multiprocess(config, sockets=[listener]).run()
@@ -128,6 +132,11 @@ def _serve(folder: Path, settings: Settings, listener: socket.socket, on_ready: 
         server = uvicorn.Server(config)
         server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _has_deliveries(catalog: Catalog) -> bool:
+    """Whether a worker has anything to do, or to tidy up: a catalogue of items alone needs none."""
+    return any(catalog.ledger.files.deliveries(Choice(deleted=deleted), 1)[1] for deleted in (False, True))
 
 
 def _when_ready(url: str, then: Any) -> None:
