@@ -42,7 +42,7 @@ def part(scene: Scene, key: str) -> Part:
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("safe")
+    root = tmp_path_factory.mktemp("safe") / "deep"
     for name in DELIVERED:
         with zipfile.ZipFile(DELIVERIES / "sentinel2-safe" / name) as archive:
             archive.extractall(root / name)

@@ -58,17 +58,21 @@ class Vault:
         """Delete bytes that nothing has referred to for so long, and what was left by uploads that died; their keys."""
         before = time.time_ns() // 1000 - round(seconds * 1_000_000)
         gone = []
+        known = {blob.key for blob in self.ledger.files.blobs()}
+        for found in self.blobs.all():
+            if found.key in known or found.at >= before:
+                continue
+            if found.key.endswith("~"):  # a file that was never whole
+                if not self.ledger.files.pinned(found.key[:64]):
+                    self.blobs.delete(found.key)
+            else:  # written, and never noted: noted now, it goes as all others do, or is kept by whoever pins it
+                blob = BlobRecord(found.key, found.key[:64], found.size, found.at)
+                self.ledger.write([], "upsert", _ACTOR, files=FileChanges(blobs=(blob,)))
         dead = time.time_ns() // 1000 - round(max(seconds, COLLECTED_AFTER) * 1_000_000)
         for blob in self.ledger.files.mark_unused(before, dead):
             self.blobs.delete(blob.key)
             self.ledger.files.forget_blob(blob.key)
             gone.append(blob.key)
-        known = {blob.key for blob in self.ledger.files.blobs()}
-        for found in self.blobs.all():
-            # Written, and never noted: the pin keeps what is on its way.
-            if found.key not in known and found.at < before and not self.ledger.files.pinned(found.key[:64]):
-                self.blobs.delete(found.key)
-                gone.append(found.key)
         return gone
 
     def check(self) -> Iterator[tuple[BlobRecord, str | None]]:
