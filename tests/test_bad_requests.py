@@ -422,6 +422,8 @@ COUNT = (
     asked("empty count", "count", "", "'' is neither exact nor none"),
     asked("count in capitals", "count", "EXACT"),
     post("count as a boolean", {"count": True}, "count: expected a string"),
+    asked("asset-href-mode that there is none of", "asset-href-mode", "pigeon", "'pigeon' is none of api, signed"),
+    post("asset-href-mode as a number", {"asset-href-mode": 1}, "asset-href-mode: expected a string"),
     asked("as-of of yesterday", "as-of", "yesterday", "'yesterday' is no instant"),
     asked("as-of of an interval", "as-of", "2020-01-01T00:00:00Z/..", "'2020-01-01T00:00:00Z/..' is no instant"),
     post("as-of as a number", {"as-of": 2020}, "as-of: expected a string"),
