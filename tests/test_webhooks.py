@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -358,7 +359,7 @@ def write_for(url: str, seed: int, seconds: float) -> None:
     while time.monotonic() < until:
         try:
             traffic.step()
-        except OSError:  # the server was killed
+        except (OSError, http.client.HTTPException):  # the server was killed
             return
 
 
@@ -381,7 +382,9 @@ def test_one_of_several_workers_tells_and_another_takes_over(tmp_path: Path, has
             assert len(dead) == 3, "others took over"
         finally:
             server.stop()
-    assert [event["id"] for event in listener.events()] == [*(f"i{n}" for n in range(8)), "j0", "j1", "j2"]
+    # Who dies between telling and noting it leaves the message to be told again, as the documents say.
+    told = list(dict.fromkeys(event["id"] for event in listener.events()))
+    assert told == [*(f"i{n}" for n in range(8)), "j0", "j1", "j2"]
 
 
 def tell(server: Server, listener: Subscriber, item_id: str) -> None:
