@@ -414,7 +414,7 @@ def _or_break(gate: threading.Barrier, work: Callable[[int], None], number: int)
 
 def test_patches_without_a_condition_are_all_done(server: Server) -> None:
     """Each client patches a member of its own, all at once: none takes another's away."""
-    turns = long(40, 2_000)
+    turns = long(100, 2_000)
     call = Caller(server.url)
     assert call("POST", "/collections", make_collection("c")).status == 201
     assert call("POST", "/collections/c/items", make_item("i", "c")).status == 201

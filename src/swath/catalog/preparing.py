@@ -252,7 +252,9 @@ def main() -> None:
     gc.disable()  # documents make many objects and no cycles
     ledger = SqliteLedger(Path(sys.argv[1]))
     first = _receive(sys.stdin.buffer)
-    preparing = msgspec.msgpack.decode(first or b"", type=Preparing)
+    if first is None:  # the loader has gone
+        return
+    preparing = msgspec.msgpack.decode(first, type=Preparing)
     decode = msgspec.msgpack.Decoder(_Chunk).decode
     enter = preparing.door(ledger, Path(sys.argv[1]))
     while (message := _receive(sys.stdin.buffer)) is not None:

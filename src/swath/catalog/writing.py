@@ -7,6 +7,7 @@ between.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +51,8 @@ from swath.store.records import (
 __all__ = ["Terms", "Writing", "Written"]
 
 _TRIES = 50  # of a patch that others always come before
+# Of patches of one thing that share a commit, one would be done and the others be made again: they take turns.
+_TURNS = tuple(threading.Lock() for _ in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,12 +317,13 @@ class Writing:
         before = self.ledger.done_once(terms.once) if terms.once else None
         if before is not None:
             return _told(before, name)
-        for _ in range(_TRIES):
-            seq, write, notes = attempt()
-            write = replace(write, condition=replace(terms.condition or Condition(), seq=seq))
-            receipt = self.ledger.write([write], "update", terms.actor, once=terms.once)
-            if Outcome.RACED not in receipt.outcomes:
-                return _told(receipt, name, notes)
+        with _TURNS[hash(name) % len(_TURNS)]:
+            for _ in range(_TRIES):
+                seq, write, notes = attempt()
+                write = replace(write, condition=replace(terms.condition or Condition(), seq=seq))
+                receipt = self.ledger.write([write], "update", terms.actor, once=terms.once)
+                if Outcome.RACED not in receipt.outcomes:
+                    return _told(receipt, name, notes)
         raise Unavailable(f"{name} is being changed by others all the time; try again in a moment")
 
 
