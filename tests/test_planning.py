@@ -110,6 +110,47 @@ def test_many_footprints_and_few_meet_alike(tmp_path: Path, monkeypatch: pytest.
             assert mine == [item["id"] for item in session.search(filter=text)], text
 
 
+ASKED_AGAIN = [
+    "w LIKE '%3%'",
+    "CASEI(w) = 'W3'",
+    "length(w) > 2",
+    "A_CONTAINS(tags, ('t1'))",
+    "w IN ('w3', 'w4', 'new')",
+    "v < 30 AND tag = 't1'",  # `tags` of UP42's documents, as long as nothing is called so
+    "S_INTERSECTS(geometry, POLYGON((0 0, 40 0, 40 40, 0 40, 0 0)))",
+    "when > TIMESTAMP('2024-01-02T00:00:00Z')",
+    "when > '2024-01-02'",
+]
+
+
+def test_a_question_that_is_asked_again_sees_what_was_written_since(tmp_path: Path) -> None:
+    """What is kept of a question must not outlive what it was told by: each is asked of an index of its own too."""
+    draw = random.Random(12)
+    with swath.open(tmp_path / "c", create=True) as session:
+        for turn in range(8):
+            items = []
+            for _ in range(60):
+                more: dict[str, Any] = {
+                    "v": draw.randrange(60), "w": draw.choice(["w3", "W3", "w40", f"new{turn}"]),
+                    "tags": [f"t{draw.randrange(3)}"], "when": f"2024-01-{draw.randrange(1, 9):02d}T00:00:00Z",
+                }  # fmt: skip
+                if turn > 4:
+                    more |= {"tag": "t1"}
+                if turn > 5:
+                    more["when"] = "soon"  # from now on, strings under this name are texts
+                item = make_item(f"{draw.randrange(90)}", **more)
+                item["geometry"] = {"type": "Point", "coordinates": [draw.uniform(-60, 60), draw.uniform(-60, 60)]}
+                items.append(item)
+            assert session.write(items).refused == []
+            if turn in (1, 2, 5):
+                folded(session, tmp_path / "c")
+            for text in ASKED_AGAIN:
+                mine = [[item["id"] for item in session.search(filter=text, limit=7)] for _ in range(3)]
+                with swath.open(tmp_path / "c") as fresh:
+                    theirs = [item["id"] for item in fresh.search(filter=text, limit=7)]
+                assert mine == [theirs] * 3, (turn, text)
+
+
 # -- explain ---------------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,11 @@ class Space:
         self._rasters: dict[tuple[Value, bool], Raster] = {}
         self._asked: dict[Value, int] = {}
 
+    def weight(self) -> int:
+        """Bytes that are kept, about: a prepared geometry takes some hundred for each of its vertices."""
+        vertices = sum(int(shapely.get_num_coordinates(shape)) for shape in self._shapes.values())
+        return 300 * vertices + sum(raster.weight() for raster in self._rasters.values())
+
     def evaluate(self, node: Spatial, frame: Frame, where: Mask | None) -> Truth:
         left, right, relation = node.left, node.right, RELATIONS[type(node)]
         if isinstance(left, Geometry | BBoxLiteral):
