@@ -61,7 +61,7 @@ def test_a_raster_decides_only_what_is_so() -> None:
         sides = shapely.bounds(boxes).T
         near = (sides[0] <= east) & (sides[2] >= west) & (sides[1] <= north) & (sides[3] >= south)
         boxes, sides = boxes[near], sides[:, near]
-        inside, undecided = Raster(shape, fine=draw.random() < 0.3).decide(tuple(sides))
+        inside, undecided = Raster(shape, draw.choice([64, 128, 256, 512])).decide(tuple(sides))
         assert shapely.contains_properly(shape, boxes[inside]).all(), shape.wkt[:200]
         assert not shapely.intersects(shape, boxes[~inside & ~undecided]).any(), shape.wkt[:200]
         asked, decided = asked + len(boxes), decided + int((~undecided).sum())
@@ -102,11 +102,11 @@ def test_many_footprints_and_few_meet_alike(tmp_path: Path, monkeypatch: pytest.
         for _ in range(long(12, 300)):
             shape = json.loads(shapely.to_geojson(a_shape(draw)))
             text = {"op": f"s_{draw.choice(relations).lower()}", "args": [{"property": "geometry"}, shape]}
-            for name, many in (("_MANY", 1), ("_SOME", 1), ("_VERY_MANY", draw.choice([1, 10**9]))):
-                monkeypatch.setattr(spatial, name, many)
+            monkeypatch.setattr(spatial, "_MANY", 1)
+            monkeypatch.setattr(spatial, "_GRIDS", ((1, draw.choice([64, 128, 256, 512])),))
             mine = [item["id"] for item in session.search(filter=text)]
             monkeypatch.setattr(spatial, "_MANY", 10**9)
-            monkeypatch.setattr(spatial, "_SOME", 10**9)
+            monkeypatch.setattr(spatial, "_GRIDS", ())
             assert mine == [item["id"] for item in session.search(filter=text)], text
 
 

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 __all__ = ["Raster"]
 
-_CELLS, _FINE = 256, 512  # a side; for lines, which are thin, twice as many
 _MOST_PIECES = 400_000
 
 
 class Raster:
-    """The grid over one valid geometry that is not empty."""
+    """The grid over one valid geometry that is not empty. It has so many cells a side; for lines, which are thin, twice
+    as many."""
 
-    def __init__(self, shape: Any, *, fine: bool = False) -> None:
+    def __init__(self, shape: Any, cells: int) -> None:
         self.west, self.south, self.east, self.north = shape.bounds
         parts = shapely.get_parts(shape)
         rings = shapely.get_rings(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
@@ -33,7 +33,7 @@ class Raster:
         extent = np.maximum([self.east - self.west, self.north - self.south], 1e-9)
         self.slack = 1e-9 * max(1.0, float(extent.max()))
         lengths = np.abs(every[1] - every[0]).sum(axis=0) / extent
-        cells = (_FINE if fine else _CELLS) * (1 if len(begin) else 2)
+        cells *= 1 if len(begin) else 2
         while cells > 8 and cells * lengths.sum() > _MOST_PIECES:
             cells //= 2
         self.cells, self.size = cells, extent / cells
