@@ -68,6 +68,7 @@ class MappedColumn:
         found = self._array("objects")
         self.objects: NDArray[np.int32] = found if found is not None else np.empty(0, np.int32)
         self.order = self._array("order")
+        self.probed: dict[int, Any] = {}  # what bisections of the order have met, see `ranking.ColumnOrder`
         self.arrays: _Listed | None = None
         if "arrays" in self.lanes:
             self.arrays = _Listed(file.array(f"{prefix}.arrays.offsets"), file.array(f"{prefix}.arrays.blob"))
