@@ -61,7 +61,7 @@ def test_a_raster_decides_only_what_is_so() -> None:
         sides = shapely.bounds(boxes).T
         near = (sides[0] <= east) & (sides[2] >= west) & (sides[1] <= north) & (sides[3] >= south)
         boxes, sides = boxes[near], sides[:, near]
-        inside, undecided = Raster(shape, fine=draw.random() < 0.3).decide(tuple(sides))
+        inside, undecided = Raster(shape, draw.choice([64, 128, 256, 512])).decide(tuple(sides))
         assert shapely.contains_properly(shape, boxes[inside]).all(), shape.wkt[:200]
         assert not shapely.intersects(shape, boxes[~inside & ~undecided]).any(), shape.wkt[:200]
         asked, decided = asked + len(boxes), decided + int((~undecided).sum())
@@ -102,12 +102,53 @@ def test_many_footprints_and_few_meet_alike(tmp_path: Path, monkeypatch: pytest.
         for _ in range(long(12, 300)):
             shape = json.loads(shapely.to_geojson(a_shape(draw)))
             text = {"op": f"s_{draw.choice(relations).lower()}", "args": [{"property": "geometry"}, shape]}
-            for name, many in (("_MANY", 1), ("_SOME", 1), ("_VERY_MANY", draw.choice([1, 10**9]))):
-                monkeypatch.setattr(spatial, name, many)
+            monkeypatch.setattr(spatial, "_MANY", 1)
+            monkeypatch.setattr(spatial, "_GRIDS", ((1, draw.choice([64, 128, 256, 512])),))
             mine = [item["id"] for item in session.search(filter=text)]
             monkeypatch.setattr(spatial, "_MANY", 10**9)
-            monkeypatch.setattr(spatial, "_SOME", 10**9)
+            monkeypatch.setattr(spatial, "_GRIDS", ())
             assert mine == [item["id"] for item in session.search(filter=text)], text
+
+
+ASKED_AGAIN = [
+    "w LIKE '%3%'",
+    "CASEI(w) = 'W3'",
+    "length(w) > 2",
+    "A_CONTAINS(tags, ('t1'))",
+    "w IN ('w3', 'w4', 'new')",
+    "v < 30 AND tag = 't1'",  # `tags` of UP42's documents, as long as nothing is called so
+    "S_INTERSECTS(geometry, POLYGON((0 0, 40 0, 40 40, 0 40, 0 0)))",
+    "when > TIMESTAMP('2024-01-02T00:00:00Z')",
+    "when > '2024-01-02'",
+]
+
+
+def test_a_question_that_is_asked_again_sees_what_was_written_since(tmp_path: Path) -> None:
+    """What is kept of a question must not outlive what it was told by: each is asked of an index of its own too."""
+    draw = random.Random(12)
+    with swath.open(tmp_path / "c", create=True) as session:
+        for turn in range(8):
+            items = []
+            for _ in range(60):
+                more: dict[str, Any] = {
+                    "v": draw.randrange(60), "w": draw.choice(["w3", "W3", "w40", f"new{turn}"]),
+                    "tags": [f"t{draw.randrange(3)}"], "when": f"2024-01-{draw.randrange(1, 9):02d}T00:00:00Z",
+                }  # fmt: skip
+                if turn > 4:
+                    more |= {"tag": "t1"}
+                if turn > 5:
+                    more["when"] = "soon"  # from now on, strings under this name are texts
+                item = make_item(f"{draw.randrange(90)}", **more)
+                item["geometry"] = {"type": "Point", "coordinates": [draw.uniform(-60, 60), draw.uniform(-60, 60)]}
+                items.append(item)
+            assert session.write(items).refused == []
+            if turn in (1, 2, 5):
+                folded(session, tmp_path / "c")
+            for text in ASKED_AGAIN:
+                mine = [[item["id"] for item in session.search(filter=text, limit=7)] for _ in range(3)]
+                with swath.open(tmp_path / "c") as fresh:
+                    theirs = [item["id"] for item in fresh.search(filter=text, limit=7)]
+                assert mine == [theirs] * 3, (turn, text)
 
 
 # -- explain ---------------------------------------------------------------------------------------------

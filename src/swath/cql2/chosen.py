@@ -28,6 +28,11 @@ class Chosen:
         self._tables: dict[tuple[int, Node], tuple[Mask, Mask, Mask]] = {}
         self._kept: list[object] = []  # what the keys above name by identity must not be freed and its place reused
 
+    def weight(self) -> int:
+        """Bytes that are kept, about."""
+        masks = [mask for passing, left, _ in self._selections.values() for mask in (passing, left)]
+        return sum(mask.nbytes for mask in masks) + sum(m.nbytes for masks in self._tables.values() for m in masks)
+
     def strings(
         self,
         dictionary: Dictionary,

@@ -68,20 +68,37 @@ __all__ = ["Evaluator", "Truth"]
 _LITERALS = (Text, Number, NumericText, Boolean, DateLiteral, Timestamp)
 
 
+class Checkpoint:
+    """What is called between expensive steps, which another search may replace."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def __call__(self) -> None:
+        self.call()
+
+
 class Evaluator:
-    """One expression, ready to be evaluated over any number of blocks by one thread.
+    """One expression, ready to be evaluated over any number of blocks by one thread at a time.
 
     `checkpoint` is called between expensive steps; it may raise to abandon the evaluation.
     """
 
     def __init__(self, expression: Predicate, checkpoint: Callable[[], None] = lambda: None) -> None:
         self.expression = expression
-        self.checkpoint = checkpoint
+        self.checkpoint = Checkpoint(checkpoint)
         self._lists: dict[tuple[int, Node], Mask] = {}
+        self._sorted: dict[int, Sequence[Predicate]] = {}
         self._kept: list[object] = []  # what the keys above name by identity must not be freed and its place reused
-        self._chosen = Chosen(checkpoint)
-        self._space = spatial.Space(checkpoint)
+        self._chosen = Chosen(self.checkpoint)
+        self._space = spatial.Space(self.checkpoint)
         self._values = Values()
+
+    def weight(self) -> int:
+        """Bytes that are kept from block to block, about."""
+        return sum(mask.nbytes for mask in self._lists.values()) + self._chosen.weight() + self._space.weight()
 
     def __call__(self, frame: Frame) -> Truth:
         """TRUE and unknown for each row of the block."""
@@ -95,9 +112,20 @@ class Evaluator:
     # -- logic --------------------------------------------------------------------------------
 
     def conjunction(self, node: And, frame: Frame, where: Mask | None) -> Truth:
+        return self._all(self._cheap_first(node), frame, where)
+
+    def _cheap_first(self, node: And | Or) -> Sequence[Predicate]:
+        """What the cheap conditions exclude, the expensive ones need not look at."""
+        found = self._sorted.get(id(node))
+        if found is None:
+            found = self._sorted[id(node)] = sorted(node.args, key=_cost)
+            self._kept.append(node)
+        return found
+
+    def _all(self, args: Sequence[Predicate], frame: Frame, where: Mask | None) -> Truth:
         true = np.ones(frame.size, np.bool_)
         possible = true.copy() if where is None else where.copy()
-        for arg in sorted(node.args, key=_cost):
+        for arg in args:
             truth = self.evaluate(arg, frame, possible)
             true &= truth.true
             possible &= truth.possible
@@ -109,7 +137,7 @@ class Evaluator:
     def disjunction(self, node: Or, frame: Frame, where: Mask | None) -> Truth:
         true = np.zeros(frame.size, np.bool_)
         unknown = true.copy()
-        for arg in sorted(node.args, key=_cost):
+        for arg in self._cheap_first(node):
             truth = self.evaluate(arg, frame, ~true if where is None else where & ~true)
             true |= truth.true
             unknown |= truth.unknown
@@ -194,9 +222,8 @@ class Evaluator:
         return before if kind in (ast.Less, ast.LessEqual) else ~before
 
     def between(self, node: Between, frame: Frame, where: Mask | None) -> Truth:
-        return self.conjunction(
-            And((ast.GreaterEqual(node.value, node.low), ast.LessEqual(node.value, node.high))), frame, where
-        )
+        ends = (ast.GreaterEqual(node.value, node.low), ast.LessEqual(node.value, node.high))
+        return self._all(ends, frame, where)
 
     def contained(self, node: In, frame: Frame, where: Mask | None) -> Truth:
         if isinstance(node.value, _LITERALS) or not all(isinstance(item, _LITERALS) for item in node.items):
@@ -319,8 +346,8 @@ class Evaluator:
             # An item's extent may be one instant, which overlaps nothing by the formula: "acquired between" is meant.
             point = (a == b) if node.left == Property("datetime") else (c == d)
             meets = np.where(point, intervals.RELATIONS[ast.TIntersects](a, b, c, d), meets)
-        certain = np.broadcast_to(np.logical_and(known, known2), frame.size)
-        return Truth(np.broadcast_to(meets, frame.size) & certain, ~certain)
+        certain = _spread(np.logical_and(known, known2), frame.size)
+        return Truth(_spread(meets, frame.size) & certain, ~certain)
 
     def array(self, node: ArrayPredicate, frame: Frame, where: Mask | None) -> Truth:  # noqa: ARG002
         relation, left, right = arrays.RELATIONS[type(node)], node.left, node.right
@@ -402,6 +429,12 @@ class Evaluator:
         return begin, finish, readable
 
 
+def _spread(value: Any, size: int) -> Mask:
+    """One truth for every row, where there is only one."""
+    found: Mask = value if np.shape(value) == (size,) else np.broadcast_to(value, size)
+    return found
+
+
 def _instant_span(item: Value) -> tuple[int, int] | None:
     if isinstance(item, DateLiteral):
         return item.start, item.start + DAY - 1
@@ -422,7 +455,7 @@ def _contain_instants(strings: Strings, spans: list[tuple[int, int]], truth: Tru
 
 
 def _cost(node: Predicate) -> int:
-    """Cheap conjuncts first: what they exclude, the expensive ones need not look at."""
+    """The least for what is evaluated first."""
     if isinstance(node, Spatial):
         return 3
     if isinstance(node, And | Or):

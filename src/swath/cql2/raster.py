@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 __all__ = ["Raster"]
 
-_CELLS, _FINE = 256, 512  # a side; for lines, which are thin, twice as many
 _MOST_PIECES = 400_000
 
 
 class Raster:
-    """The grid over one valid geometry that is not empty."""
+    """The grid over one valid geometry that is not empty. It has so many cells a side; for lines, which are thin, twice
+    as many."""
 
-    def __init__(self, shape: Any, *, fine: bool = False) -> None:
+    def __init__(self, shape: Any, cells: int) -> None:
         self.west, self.south, self.east, self.north = shape.bounds
         parts = shapely.get_parts(shape)
         rings = shapely.get_rings(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
@@ -33,7 +33,7 @@ class Raster:
         extent = np.maximum([self.east - self.west, self.north - self.south], 1e-9)
         self.slack = 1e-9 * max(1.0, float(extent.max()))
         lengths = np.abs(every[1] - every[0]).sum(axis=0) / extent
-        cells = (_FINE if fine else _CELLS) * (1 if len(begin) else 2)
+        cells *= 1 if len(begin) else 2
         while cells > 8 and cells * lengths.sum() > _MOST_PIECES:
             cells //= 2
         self.cells, self.size = cells, extent / cells
@@ -47,6 +47,10 @@ class Raster:
         self.mixed = bool(len(begin) and len(others))
         told = len(begin) and not len(others)
         self._inside_sums = _sums(self._inside(begin, end) & ~marked) if told else None
+
+    def weight(self) -> int:
+        """Bytes of the tables."""
+        return self._marked_sums.nbytes + (0 if self._inside_sums is None else self._inside_sums.nbytes)
 
     def _cell(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
         whole: NDArray[np.int64] = np.floor((points - self.origin) / self.size).astype(np.int64)
@@ -124,8 +128,15 @@ def _edges(lines: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _sums(cells: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """How many cells are set in all rows and columns before a place.
+
+    Row by row: `cumsum` down the columns of a table whose side is a power of two misses the cache at every step, and
+    takes several times as long.
+    """
     sums = np.zeros((cells.shape[0] + 1, cells.shape[1] + 1), np.int32)
-    sums[1:, 1:] = cells.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    np.cumsum(cells, axis=1, dtype=np.int32, out=sums[1:, 1:])
+    for row in range(1, len(sums)):
+        sums[row] += sums[row - 1]
     return sums
 
 

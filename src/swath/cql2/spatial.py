@@ -23,9 +23,10 @@ __all__ = ["RELATIONS", "Space", "regions"]
 # GEOS works on arrays in one call that cannot be interrupted: so many vertices take about 20 ms.
 _VERTICES_PER_CALL = 100_000
 _ROWS_PER_READ = 16_384
-# Footprints beside a literal from which on it is worth a raster; one of few vertices; a finer one.
-_MANY, _SOME, _VERY_MANY = 2_000, 400, 40_000
-_SIMPLE = 256  # vertices
+# So many footprints beside a literal are worth a raster of so many cells a side. Of few corners, one of 64 cells takes
+# as long to make as asking GEOS about 400 footprints, one of 256 four times as long; of many, all take the same.
+_GRIDS = ((400, 64), (4_000, 128), (12_000, 256), (40_000, 512))
+_SIMPLE, _MANY, _CELLS_OF_MANY = 256, 2_000, 256  # vertices; footprints beside more of them, and the coarsest grid then
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,13 @@ class Space:
     def __init__(self, checkpoint: Callable[[], None]) -> None:
         self.checkpoint = checkpoint
         self._shapes: dict[Value, Any] = {}
-        self._rasters: dict[tuple[Value, bool], Raster] = {}
+        self._rasters: dict[tuple[Value, int], Raster] = {}
         self._asked: dict[Value, int] = {}
+
+    def weight(self) -> int:
+        """Bytes that are kept, about: a prepared geometry takes some hundred for each of its vertices."""
+        vertices = sum(int(shapely.get_num_coordinates(shape)) for shape in self._shapes.values())
+        return 300 * vertices + sum(raster.weight() for raster in self._rasters.values())
 
     def evaluate(self, node: Spatial, frame: Frame, where: Mask | None) -> Truth:
         left, right, relation = node.left, node.right, RELATIONS[type(node)]
@@ -121,12 +127,12 @@ class Space:
         """Of many rows, those that a raster of the literal does not decide."""
         asked = self._asked[literal] = self._asked.get(literal, 0) + len(rows)
         shape = self._prepared(literal)
-        if asked < (_MANY if shapely.get_num_coordinates(shape) > _SIMPLE else _SOME) or not len(rows):
+        cells = _cells(asked, int(shapely.get_num_coordinates(shape)))
+        if not cells or not len(rows):
             return rows
-        fine = asked > _VERY_MANY
-        raster = self._rasters.get((literal, fine))
+        raster = self._rasters.get((literal, cells))
         if raster is None:
-            raster = self._rasters[literal, fine] = Raster(shape, fine=fine)
+            raster = self._rasters[literal, cells] = Raster(shape, cells)
         box = (footprints.west[rows], footprints.south[rows], footprints.east[rows], footprints.north[rows])
         inside, undecided = raster.decide(box)
         if relation.of in (shapely.intersects, shapely.within):
@@ -154,6 +160,14 @@ class Space:
             for chosen, asked in zip(np.split(part, cuts), np.split(shapes, cuts), strict=True):
                 self.checkpoint()
                 true[chosen] = relation(shape, asked)
+
+
+def _cells(asked: int, vertices: int) -> int:
+    """Of a raster for so many footprints; 0 where GEOS is asked about each."""
+    cells = max((cells for least, cells in _GRIDS if asked >= least), default=0)
+    if vertices <= _SIMPLE:
+        return cells
+    return max(cells, _CELLS_OF_MANY) if asked >= _MANY else 0
 
 
 def _inside(inner: Any, outer: Any) -> Any:

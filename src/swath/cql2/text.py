@@ -6,6 +6,7 @@ so that hostile text is refused before it costs anything. Grammar: OGC 21-065r2,
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 
@@ -457,6 +458,9 @@ def _quoted(token: Token) -> Property:
     return Property(name, token.at)
 
 
+_SHORT = 2_000  # characters of a filter whose tree is kept
+
+
 def parse_text(text: str) -> Predicate:
     """The tree of a CQL2 text filter. InvalidFilter with the offset of the fault, counted in characters."""
     if len(text) > LIMITS.filter_text_bytes or len(text.encode(errors="replace")) > LIMITS.filter_text_bytes:
@@ -467,4 +471,11 @@ def parse_text(text: str) -> Predicate:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidFilter("half a surrogate pair is no character", error.start) from None
+    return _read_again(text) if len(text) <= _SHORT else _read(text)
+
+
+def _read(text: str) -> Predicate:
     return _Reader(text, tokens_of(text)).read()
+
+
+_read_again = functools.lru_cache(256)(_read)  # pages and dashboards send the same filters again

@@ -162,10 +162,11 @@ def _depth(compact: bytes) -> int:
 def _refuse_duplicate_keys(compact: bytes, value: Any) -> None:
     """JSON decoders keep the last of two equal keys; what the first said would be lost (RFC 8259, section 4).
 
-    Printing the decoded value drops duplicates, so the number of `":` in both texts tells, unless an
-    escape hides one. Only then are the keys read one by one.
+    Printing the decoded value drops duplicates. Most documents are printed as they came; of the others the number
+    of `":` in both texts tells, unless an escape hides one. Only then are the keys read one by one.
     """
-    if b"\\u" not in compact and compact.count(b'":') == msgspec.json.encode(value).count(b'":'):
+    printed = msgspec.json.encode(value)
+    if printed == compact or (b"\\u" not in compact and compact.count(b'":') == printed.count(b'":')):
         return
     for keys in _objects(compact):
         seen: set[str] = set()

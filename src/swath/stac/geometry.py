@@ -161,7 +161,10 @@ def _shape_of(value: object, most_vertices: int) -> BaseGeometry:
 
 _Position = Annotated[list[float], msgspec.Meta(min_length=2)]
 _SmallRing = Annotated[list[_Position], msgspec.Meta(max_length=64)]
-_SmallPolygon = Annotated[list[_SmallRing], msgspec.Meta(min_length=1, max_length=1)]
+
+
+class _SmallPolygon(msgspec.Struct):
+    coordinates: Annotated[list[_SmallRing], msgspec.Meta(min_length=1, max_length=1)]
 
 
 def _is_small_polygon(value: dict[str, Any]) -> bool:
@@ -169,7 +172,7 @@ def _is_small_polygon(value: dict[str, Any]) -> bool:
     if value["type"] != "Polygon":
         return False
     try:
-        msgspec.convert(value.get("coordinates"), _SmallPolygon)
+        msgspec.convert(value, _SmallPolygon)
     except msgspec.ValidationError:
         return False
     return True

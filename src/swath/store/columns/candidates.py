@@ -44,6 +44,7 @@ from swath.cql2.like import plain_part
 from swath.cql2.queryables import CORE
 from swath.cql2.spatial import regions
 from swath.stac.time import DAY
+from swath.store.columns.cells import CellRanges, cells_of
 from swath.store.columns.elements import element_key
 from swath.store.columns.ranking import BOOLEAN, INSTANT, NUMBER, STRING, ColumnOrder
 from swath.store.columns.segment import MappedColumn, Segment
@@ -51,6 +52,7 @@ from swath.store.columns.source import View
 
 __all__ = ["Candidates", "Planner"]
 
+_KEPT_ROWS = 2_048
 _MOST_ITEMS = 250  # of a list; a longer one is as well evaluated
 _OPPOSITE: dict[type[Comparison], type[Comparison]] = {
     ast.Less: ast.GreaterEqual, ast.LessEqual: ast.Greater, ast.Greater: ast.LessEqual, ast.GreaterEqual: ast.Less,
@@ -62,23 +64,29 @@ _MIRRORED_ARRAYS: dict[type[ArrayPredicate], type[ArrayPredicate]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidates:
     """How many rows there are at most, what they were told by, and the runs that hold them, read when needed."""
 
     told_by: str
     count: int = 0
     runs: Callable[[], Sequence[NDArray[Any]]] = tuple
+    _rows: NDArray[np.int64] | None = None
 
     def rows(self) -> NDArray[np.int64]:
-        """Their numbers, ascending."""
+        """Their numbers, ascending; a few of them are kept."""
+        if self._rows is not None:
+            return self._rows
         runs = self.runs()
         if not runs:
             return np.empty(0, np.int64)
-        ascending = np.sort(runs[0] if len(runs) == 1 else np.concatenate(runs))
-        if len(ascending) > 1 and len(runs) > 1:
-            ascending = ascending[np.append(True, ascending[1:] != ascending[:-1])]
-        return ascending.astype(np.int64)
+        rows = (runs[0] if len(runs) == 1 else np.concatenate(runs)).astype(np.int64)
+        rows.sort()
+        if len(rows) > 1 and len(runs) > 1:
+            rows = rows[np.flatnonzero(np.diff(rows, prepend=-1))]
+        if len(rows) <= _KEPT_ROWS:
+            self._rows = rows
+        return rows
 
 
 def _given(told_by: str, runs: Sequence[NDArray[Any]]) -> Candidates:
@@ -97,7 +105,7 @@ class Planner:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._regions: dict[Value, list[tuple[float, ...]]] = {}
+        self._cells: dict[tuple[Value, tuple[int, ...]], CellRanges | None] = {}
 
     def of(self, condition: Predicate, segment: Segment) -> Candidates | None:
         """A superset of the rows for which a condition is TRUE; None for all of them."""
@@ -232,16 +240,14 @@ class Planner:
         literal = right if left == Property("geometry") else left if right == Property("geometry") else None
         if literal is None or isinstance(literal, Property):
             return None
-        bounds = self._regions.get(literal)
-        if bounds is None:
-            bounds = self._regions[literal] = regions(literal)
-        runs: list[NDArray[Any]] = []
-        for each in bounds:
-            found = segment.in_cells(each)
-            if found is None:
-                return None
-            runs += found
-        return _given("cells", runs)
+        key = (literal, segment.levels)
+        if key not in self._cells:
+            self._cells[key] = cells_of(regions(literal), segment.levels)
+        ranges = self._cells[key]
+        if ranges is None:
+            return None
+        first, last = segment.in_cells(*ranges)
+        return Candidates("cells", int((last - first).sum()), lambda: segment.cell_rows(first, last))
 
     def _array(
         self, kind: type[ArrayPredicate], name: str, literal: ArrayLiteral, segment: Segment

@@ -7,11 +7,12 @@ that whatever meets a region has its centre within half a cell of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cell_numbers", "cell_ranges", "level_of"]
+__all__ = ["CellRanges", "cell_numbers", "cell_ranges", "cells_of", "level_of"]
 
 _LEVELS = 13  # the finest cells are 0.09 degrees wide
 _SHIFT_LEVEL, _SHIFT_ROW = 48, 24
@@ -64,6 +65,20 @@ def cell_ranges(bounds: Sequence[float], levels: Sequence[int]) -> tuple[NDArray
     if not firsts:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     return np.concatenate(firsts), np.concatenate(lasts)
+
+
+CellRanges: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def cells_of(regions: Sequence[Sequence[float]], levels: Sequence[int]) -> CellRanges | None:
+    """The same for several regions."""
+    found = [cell_ranges(region, levels) for region in regions]
+    ranges = [each for each in found if each is not None]
+    if len(ranges) < len(found):
+        return None
+    none = (np.empty(0, np.int64), np.empty(0, np.int64))
+    lows, highs = zip(*(ranges or [none]), strict=True)
+    return np.concatenate(lows), np.concatenate(highs)
 
 
 def level_of(cells: NDArray[np.int64]) -> NDArray[np.int64]:

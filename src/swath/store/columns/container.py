@@ -98,6 +98,7 @@ class Container:
         read = msgspec.msgpack.decode(footer)
         self.about: dict[str, Any] = read["about"]
         self._directory: dict[str, tuple[int, int, str, int]] = {k: tuple(v) for k, v in read["arrays"].items()}
+        self._arrays: dict[str, NDArray[Any]] = {}
 
     def _damaged(self, why: str) -> CatalogDamaged:
         return CatalogDamaged(f"{self.path}: {why}")
@@ -111,8 +112,11 @@ class Container:
 
     def array(self, name: str) -> NDArray[Any]:
         """An array as it lies in the file. It stays valid as long as anything refers to it."""
-        offset, count, dtype, _ = self._directory[name]
-        return np.frombuffer(self._map, np.dtype(dtype), count, offset)
+        found = self._arrays.get(name)
+        if found is None:
+            offset, count, dtype, _ = self._directory[name]
+            found = self._arrays[name] = np.frombuffer(self._map, np.dtype(dtype), count, offset)
+        return found
 
     def verify(self) -> None:
         """Read every byte. CatalogDamaged names the first array that is not what was written."""

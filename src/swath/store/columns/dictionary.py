@@ -17,6 +17,7 @@ __all__ = ["SortedStrings", "cut", "pack_strings"]
 
 _NONE = np.empty(0, np.int32)
 _SEARCHED = 4_000_000  # bytes that are searched at once
+_MOST_PROBED = 2_048
 _RARE = 4_000  # what stands once in so many bytes is found one by one, what is more frequent byte by byte
 
 
@@ -68,6 +69,24 @@ class _Lazy(Sequence[str]):
         return str(self.blob[self.offsets[index] : self.offsets[index + 1]], "utf-8")
 
 
+class _Probed(Sequence[str]):
+    """The same for bisections: all begin at the same places, whose strings are kept."""
+
+    def __init__(self, values: _Lazy) -> None:
+        self._values, self._known = values, dict[int, str]()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._known.get(index)
+        if found is None:
+            found = self._values[index]
+            if len(self._known) < _MOST_PROBED:
+                self._known[index] = found
+        return found
+
+
 class SortedStrings(Dictionary):
     """UTF-8 byte order is code point order, so codes compare as their strings do."""
 
@@ -81,6 +100,7 @@ class SortedStrings(Dictionary):
     ) -> None:
         """`beyond_ascii` lists strings in which a character may be several bytes."""
         self._values = _Lazy(offsets, blob)
+        self._probed = _Probed(self._values)
         self._blob, self._folded, self._beyond_ascii = blob, folded, beyond_ascii
         size = len(self._values)
         self._instants = instants or (np.zeros(size, np.bool_), np.zeros(size, np.int64), np.zeros(size, np.int64))
@@ -95,11 +115,11 @@ class SortedStrings(Dictionary):
 
     def starting_with(self, part: str) -> tuple[int, int]:
         """The range of the strings that begin with a part."""
-        first = bisect_left(self._values, part)
-        return first, bisect_left(self._values, True, first, key=lambda value: not value.startswith(part))
+        first = bisect_left(self._probed, part)
+        return first, bisect_left(self._probed, True, first, key=lambda value: not value.startswith(part))
 
     def code(self, value: str) -> int:
-        place = bisect_left(self._values, value)
+        place = bisect_left(self._probed, value)
         return place if place < len(self._values) and self._values[place] == value else -1
 
     def spans(self) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
@@ -109,7 +129,7 @@ class SortedStrings(Dictionary):
         return codes.astype(np.float64), self._values
 
     def bounds(self, value: str) -> tuple[int, int] | None:
-        low = bisect_left(self._values, value)
+        low = bisect_left(self._probed, value)
         return low, low + (low < len(self._values) and self._values[low] == value)
 
     def holding(self, part: str, *, start: bool) -> NDArray[np.bool_] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -19,13 +18,14 @@ from swath.cql2.queryables import Declared
 from swath.errors import DeadlineExceeded, Unavailable
 from swath.limits import LIMITS
 from swath.search import NEWEST_FIRST, SortKey
-from swath.store.base import Hit, Ledger, PropertyFacts, Selection, Summary
+from swath.store.base import Ledger, PropertyFacts, Selection, Summary
 from swath.store.columns.facts import Facts
 from swath.store.columns.histograms import counted_between, counted_on_grid
 from swath.store.columns.manifest import FOLD_ROWS, fold, open_state, verify_files
+from swath.store.columns.merging import Found, merged
 from swath.store.columns.names import CollectionNames
-from swath.store.columns.order import Order, comes_before
-from swath.store.columns.searching import Found, NewestWalk, StateSearch, fill_newest
+from swath.store.columns.order import Order
+from swath.store.columns.searching import NewestWalk, StateSearch, fill_newest
 from swath.store.columns.source import ALIVE, NO_COLLECTIONS, View
 from swath.store.columns.state import State
 from swath.store.columns.tail import Tail
@@ -180,9 +180,9 @@ class ColumnIndex:
         found += [walk.found(limit) for walk in walks]
         matched = [each.matched for each in found]
         total = sum(each for each in matched if each is not None) if count and None not in matched else None
-        hits, more = _merged(found, sort, limit, backward, after is not None)
-        steps = tuple(source.step for source in search.sources)
-        return Selection(tuple(reversed(hits)) if backward else tuple(hits), more, total, steps)
+        search.done()
+        hits, more = merged(found, sort, limit, backward, after is not None)
+        return Selection(tuple(reversed(hits)) if backward else tuple(hits), more, total, search.steps())
 
     def declared(self, revision: int) -> Mapping[int, Declared]:
         state = self._state
@@ -225,42 +225,6 @@ class ColumnIndex:
 
     def sortable(self) -> Iterable[str]:
         return self._state.sortable()
-
-
-def _merged(
-    found: list[Found], sort: tuple[SortKey, ...], limit: int, backward: bool, within: bool
-) -> tuple[list[Hit], bool]:
-    """The first hits of all sources; `within` where others lie before them.
-
-    Only the ends become cursors: only they need keys, if one source has them all.
-    """
-    having = [each for each in found if len(each.rows)]
-    more = any(each.more for each in found)
-    if len(having) <= 1:
-        hits = [Hit(seq, ()) for each in having for seq in each.order.seqs(each.rows).tolist()]
-        ends = ({0} if within else set()) | ({len(hits) - 1} if more or within else set())
-        for end in ends if hits else ():
-            hits[end] = hits[end]._replace(key=having[0].order.keys_of(having[0].rows[[end]])[0])
-        return hits, more
-    every = [
-        Hit(seq, key)
-        for each in having
-        for seq, key in zip(each.order.seqs(each.rows).tolist(), each.order.keys_of(each.rows), strict=True)
-    ]
-    if sort == NEWEST_FIRST:
-        every.sort(key=_newest_first, reverse=backward)
-    else:
-        every.sort(key=functools.cmp_to_key(functools.partial(_compared, sort=sort, backward=backward)))
-    return every[:limit], more or len(every) > limit
-
-
-def _newest_first(hit: Hit) -> tuple[Any, ...]:
-    element, collection, item_id = hit.key
-    return element is None, -element[1] if element else 0, collection, item_id
-
-
-def _compared(a: Hit, b: Hit, sort: tuple[SortKey, ...], backward: bool) -> int:
-    return comes_before(a.key, b.key, sort, backward=backward)
 
 
 def _deadline(at: float | None, abandoned: Callable[[], bool] = lambda: False) -> Callable[[], None]:

@@ -28,7 +28,7 @@ from swath.store.columns.build import merge_segments, write_segment
 from swath.store.columns.container import Container, ContainerWriter, sync_folder
 from swath.store.columns.names import CollectionNames
 from swath.store.columns.segment import FORMAT, Segment
-from swath.store.columns.state import State, read_declaration
+from swath.store.columns.state import State
 from swath.store.columns.tail import Tail
 from swath.store.records import Change, Operation
 
@@ -116,11 +116,7 @@ def _open(ledger: Ledger, folder: Path, manifest: Manifest, known: dict[str, Seg
         file = Container(folder / manifest.beside)
         about = file.about
         state.names = CollectionNames({int(key): name for key, name in about["names"]})
-        for key, seq in about["ends"]:
-            state.collection_ends[key] = (*state.collection_ends.get(key, ()), seq)
-        for key, seq, body in about["declared"]:
-            state.declared.setdefault(key, ())
-            state.declared[key] = (*state.declared[key], (seq, read_declaration(body)))
+        state.carry(about["ends"], about["declared"])
         for segment in segments:
             segment.end_many(file.array("replaced"), file.array("by"))
         state.learn_all(ledger.facts(manifest.folded))

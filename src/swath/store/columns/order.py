@@ -18,11 +18,11 @@ from swath.search import NEWEST_FIRST, SortKey
 from swath.store.columns.ranking import BOOLEAN, INSTANT, NULL, NUMBER, STRING, Ranking
 from swath.store.columns.source import Source, View
 
-__all__ = ["Order", "comes_before"]
+__all__ = ["NEVER", "Key", "Order"]
 
 
 @dataclass(slots=True)
-class _Key:
+class Key:
     """A sort key over some rows: kind, value as a float, and what an integer exceeds its float by."""
 
     kind: NDArray[np.int8]
@@ -67,7 +67,7 @@ class Order:
         self, rows: NDArray[np.int64], limit: int, after: tuple[Any, ...] | None
     ) -> tuple[NDArray[np.int64], bool]:
         """The first `limit` of the (ascending) rows behind `after`, in order, and whether there are more."""
-        keys = [self._key(sort, rows) for sort in self._sort]
+        keys = [self.key(sort, rows) for sort in self._sort]
         arrays = [
             array
             for key, sort in zip(keys, self._sort, strict=True)
@@ -128,10 +128,9 @@ class Order:
         if self._sort == NEWEST_FIRST:
             known, when = self._source.when_known(), self._source.when()
             return [((INSTANT, int(when[row])) if known[row] else None, *self.identity(row)) for row in rows.tolist()]
-        ascending, inverse = np.unique(rows, return_inverse=True)
         columns: list[list[Any]] = []
         for sort in self._sort:
-            key = self._key(sort, ascending)
+            key = self.key(sort, rows)
             parts: list[Any] = []
             for kind, value, rest in zip(key.kind.tolist(), key.value.tolist(), key.rest.tolist(), strict=True):
                 if kind == NULL:
@@ -144,13 +143,15 @@ class Order:
                 else:
                     parts.append((kind, int(value) + rest))
             columns.append(parts)
-        return [
-            (*(parts[place] for parts in columns), *self.identity(row))
-            for place, row in zip(inverse.tolist(), rows.tolist(), strict=True)
-        ]
+        return [(*parts, *self.identity(row)) for row, *parts in zip(rows.tolist(), *columns, strict=True)]
 
-    def seqs(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._source.seqs()[rows]
+    def instants(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """When rows are; those without a time are last in the default order."""
+        known, when = self._source.when_known()[rows], self._source.when()[rows]
+        return when if known.all() else np.where(known, when, NEVER)
+
+    def seq(self, row: int) -> int:
+        return int(self._source.seqs()[row])
 
     def start_of(self, after: tuple[Any, ...]) -> int:
         """Of a source in the default order: the first row that does not come before a place, nor at it.
@@ -187,15 +188,16 @@ class Order:
             found.append(strings.dictionary.ranked(strings.codes))
         return found
 
-    def _key(self, sort: SortKey, rows: NDArray[np.int64]) -> _Key:
+    def key(self, sort: SortKey, rows: NDArray[np.int64]) -> Key:
+        """Of rows in any order."""
         size = len(rows)
         if sort.name == "datetime":
             known = self._source.when_known()[rows]
             when = np.where(known, self._source.when()[rows], 0)
             value = when.astype(np.float64)
             kind = np.where(known, INSTANT, NULL).astype(np.int8)
-            return _Key(kind, value, when - value.astype(np.int64))
-        key = _Key(np.full(size, NULL, np.int8), np.zeros(size), np.zeros(size, np.int64))
+            return Key(kind, value, when - value.astype(np.int64))
+        key = Key(np.full(size, NULL, np.int8), np.zeros(size), np.zeros(size, np.int64))
         column = self._source.frame(rows, self._view).column(sort.name)
         if column.booleans is not None:
             at = column.booleans.rows
@@ -210,12 +212,13 @@ class Order:
             at, temporal = strings.rows, strings.temporal
             key.value[at], key.sorted_strings = strings.dictionary.ranked(strings.codes)
             key.kind[at] = STRING
-            _, first, _ = strings.dictionary.spans()
-            _exact(key, at[temporal], first[strings.codes[temporal]], INSTANT)
+            if temporal.any():
+                _, first, _ = strings.dictionary.spans()
+                _exact(key, at[temporal], first[strings.codes[temporal]], INSTANT)
         return key
 
     def _behind(
-        self, rows: NDArray[np.int64], arrays: list[NDArray[Any]], keys: list[_Key], after: tuple[Any, ...]
+        self, rows: NDArray[np.int64], arrays: list[NDArray[Any]], keys: list[Key], after: tuple[Any, ...]
     ) -> NDArray[np.bool_]:
         """Which rows come after the place `after`."""
         *elements, collection, item_id = after
@@ -233,6 +236,9 @@ class Order:
         collections, items = sign * (names - _rank_of(known, collection)), sign * (ids - _rank_of(held, item_id))
         behind[places] = (collections > 0) | ((collections == 0) & (items > 0))
         return behind
+
+
+NEVER = -(2**63) + 1  # an instant before all others, which can be negated
 
 
 class _Newest(Sequence[int]):
@@ -271,22 +277,8 @@ def _rank_of(values: Sequence[str], wanted: str) -> float:
     return place if place < len(values) and values[place] == wanted else place - 0.5
 
 
-def _exact(key: _Key, at: NDArray[np.int64], values: NDArray[np.int64], kind: int) -> None:
+def _exact(key: Key, at: NDArray[np.int64], values: NDArray[np.int64], kind: int) -> None:
     nearest = values.astype(np.float64)
     key.kind[at], key.value[at] = kind, nearest
     below = np.minimum(nearest, np.nextafter(2.0**63, 0))  # 2**63 itself is no int64
     key.rest[at] = values - below.astype(np.int64) - (nearest - below).astype(np.int64)
-
-
-def comes_before(left: tuple[Any, ...], right: tuple[Any, ...], sort: Sequence[SortKey], *, backward: bool) -> int:
-    """-1 or 1, as the item of one cursor key comes before or after that of another. For `functools.cmp_to_key`."""
-    turn = -1 if backward else 1
-    for a, b, key in zip(left, right, sort, strict=False):
-        if a == b or (a is not None and b is not None and tuple(a) == tuple(b)):
-            continue
-        if a is None or b is None:
-            return turn if a is None else -turn
-        # A cursor's elements come back as lists.
-        return turn * (1 if tuple(a) > tuple(b) else -1) * (-1 if key.descending else 1)
-    a, b = left[len(sort) :], right[len(sort) :]
-    return 0 if a == b else turn * (1 if a > b else -1)

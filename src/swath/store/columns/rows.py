@@ -17,7 +17,7 @@ def count_of(rows: RowSet) -> int:
 
 
 def among(held: NDArray[Any], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of ascending `rows` those that are held: their places in `rows`, and in `held`."""
+    """Of `rows`, in any order, those that are held: their places in `rows`, and in `held`, which ascends."""
     place = np.searchsorted(held, rows.astype(held.dtype, copy=False))
     place[place == len(held)] = 0
     at = np.flatnonzero(held[place] == rows) if len(held) else np.empty(0, np.int64)

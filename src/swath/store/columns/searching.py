@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swath.cql2.ast import Boolean, Predicate
-from swath.cql2.evaluate import Evaluator
 from swath.cql2.frame import Frame
 from swath.search import NEWEST_FIRST, SortKey, Step
-from swath.store.columns.candidates import Candidates, Planner
-from swath.store.columns.order import Order
-from swath.store.columns.plan import conditions, time_bounds
+from swath.store.columns.candidates import Candidates
+from swath.store.columns.merging import Found
+from swath.store.columns.order import NEVER, Order
 from swath.store.columns.ranking import Ranking, ranking_of
 from swath.store.columns.rows import RowSet, count_of
 from swath.store.columns.segment import Segment
 from swath.store.columns.source import NO_COLLECTIONS, Source, View
 from swath.store.columns.state import State
 
-__all__ = ["Block", "Found", "NewestWalk", "SourceSearch", "StateSearch", "fill_newest"]
+__all__ = ["Block", "NewestWalk", "SourceSearch", "StateSearch", "fill_newest"]
 
 _BLOCK = 65_536
-_FIRST_BLOCK = 2_048  # of a page that may be full soon
+_FIRST_BLOCK = 512  # of a page that may be full soon
+_SCANNED = 2_048  # rows are read one after the other, if so many would do for the page were every candidate selected
 _FEW = 4_096  # candidates that are sorted rather than come by in the order of the sort key
 _TRIED = 16_384  # rows that are read for a page before candidates are sorted
 _WALKED_PART = 8  # of a source's rows, one in so many is evaluated in another order before all are in their own
@@ -44,15 +45,6 @@ class Block(NamedTuple):
     ends: tuple[int, int]
 
 
-class Found(NamedTuple):
-    """What one source has for a page: rows in order, whether there are more, how many in all (None: not counted)."""
-
-    order: Order
-    rows: NDArray[np.int64]
-    more: bool
-    matched: int | None
-
-
 class StateSearch:
     """One expression over a state at a revision."""
 
@@ -63,54 +55,37 @@ class StateSearch:
         tail_rows = state.tail.rows  # before the names, which then cover the collections of all these rows
         self.view: View = state.view(revision)
         self.gone = state.gone_at(revision)
-        self.bounds = time_bounds(expression)
-        self.conditions = conditions(expression)
-        self.evaluator = Evaluator(expression, checkpoint)
-        self.planner = Planner(self.view)
-        self.sources = [SourceSearch(self, source, source.rows) for source in state.segments if source.rows]
+        self.key = (expression, state.reading(revision))
+        self.plans = state.questions.plans(state.segments, self.key, self.view, checkpoint)
+        self.evaluator, self.uses = state.questions.evaluator(self.key, checkpoint)
+        self.sources = [
+            SourceSearch(self, plan.segment, plan.segment.rows, plan.range, plan.candidates, plan.step())
+            for plan in self.plans if not plan.empty
+        ]  # fmt: skip
         if tail_rows:
-            self.sources.append(SourceSearch(self, state.tail, tail_rows))
+            tail = Step(state.tail.name, tail_rows, tail_rows)
+            self.sources.append(SourceSearch(self, state.tail, tail_rows, (0, tail_rows), None, tail))
+
+    def done(self) -> None:
+        """Leave what was found out about the expression to the next search for it."""
+        self.state.questions.give_back(self.key, self.evaluator, self.uses)
+
+    def steps(self) -> tuple[Step, ...]:
+        """What was done in each source, those included in which there was nothing to look at."""
+        return (*(plan.step() for plan in self.plans if plan.empty), *(source.step for source in self.sources))
 
 
 @dataclass(slots=True)
 class SourceSearch:
-    """The same over one source. `step` tells what was done."""
+    """The same over one source: a range of its rows, and candidates among them, if there are few. `step` tells what
+    was done."""
 
     search: StateSearch
     source: Source
     size: int
-    step: Step = field(init=False)
-    range: tuple[int, int] = field(init=False)
-    candidates: Candidates | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        source, search = self.source, self.search
-        self.step = Step(source.name, self.size)
-        started = time.perf_counter()
-        self.range = (0, self.size)
-        if isinstance(source, Segment):
-            self.range = source.rows_within(search.bounds)
-            self.plan(source)
-        self.step.in_time = self.range[1] - self.range[0]
-        self.step.planning = time.perf_counter() - started
-
-    def plan(self, segment: Segment) -> None:
-        """The condition with the fewest rows, told by counting."""
-        if self.range[0] == self.range[1]:
-            return
-        for condition in self.search.conditions:
-            self.search.checkpoint()
-            found = self.search.planner.of(condition, segment)
-            if found is None:
-                continue
-            self.step.counted.append((found.told_by, found.count))
-            if self.candidates is None or found.count < self.candidates.count:
-                self.candidates = found
-            if not found.count:
-                self.range = (0, 0)
-                return
-        if self.candidates is not None and self.candidates.count * 4 > self.range[1] - self.range[0]:
-            self.candidates = None  # reading on is faster than jumping
+    range: tuple[int, int]
+    candidates: Candidates | None
+    step: Step
 
     # -- evaluating ---------------------------------------------------------------------------
 
@@ -143,6 +118,8 @@ class SourceSearch:
         """The candidates within a range of rows."""
         assert self.candidates is not None
         rows = self.candidates.rows()
+        if first == 0 and last == self.size:
+            return rows
         low, high = np.searchsorted(rows, (first, last))
         return rows[low:high]
 
@@ -205,8 +182,6 @@ class SourceSearch:
     ) -> Found:
         """The first rows behind a place in the order, and, if it is wanted and in time, how many there are in all."""
         order = Order(self.source, self.search.view, sort, backward=backward)
-        if self.range[0] == self.range[1]:
-            return Found(order, NO_COLLECTIONS, False, 0)
         if self.source.ordered and sort == NEWEST_FIRST:
             return self.newest(order, limit, after, backward, counting_until)
         ranking = None
@@ -275,9 +250,8 @@ class SourceSearch:
         """
         candidates, tried = self.candidates, 0
         size = _FIRST_BLOCK if wanted else _BLOCK
-        # So many rows would do for the page, if every candidate were selected.
-        scans = candidates is not None and candidates.count > _FIRST_BLOCK
-        scans = scans and candidates is not None and 0 < wanted * self.size < candidates.count * _FIRST_BLOCK
+        scans = candidates is not None and candidates.count > _SCANNED
+        scans = scans and candidates is not None and 0 < wanted * self.size < candidates.count * _SCANNED
         self.step.way = "scan" if candidates is None else f"scan, then candidates by {candidates.told_by}"
         while first < last:
             if candidates is not None and (not scans or tried >= _TRIED):
@@ -286,7 +260,9 @@ class SourceSearch:
                 rows = self.listed(first, last)
                 while len(rows):
                     part, rows = (rows[-size:], rows[:-size]) if backward else (rows[:size], rows[size:])
-                    yield self.block(part)
+                    found = self.block(part)
+                    # Behind the last of them, nothing is left to look at.
+                    yield found if len(rows) else found._replace(ends=(first, last - 1))
                     size = min(_BLOCK, size * 4)
                 return
             start, stop = (max(first, last - size), last) if backward else (first, min(last, first + size))
@@ -310,55 +286,63 @@ class NewestWalk:
                 self.first = max(self.first, place)
         self.parts: list[NDArray[np.int64]] = []
         self.total = 0
-        self.over = False
-        self.edge: int | None = None  # the row that was looked at last
         self._blocks: Iterator[Block] | None = None
 
-    def fill(self, wanted: int, until: int | None = None) -> None:
-        """Go on until there are so many rows, or until only rows beyond the instant `until` are left."""
+    def head(self) -> int | None:
+        """The instant before which no row is left, as it is counted in `fill_newest`; None where none is."""
+        return self._place(self.last - 1 if self.backward else self.first) if self.first < self.last else None
+
+    def advance(self, share: int, wanted: int) -> tuple[int | None, NDArray[np.int64]]:
+        """Look at more rows, of which so many may do as its share of a page.
+
+        The instant up to which all have been looked at now (None where that is all of them), and those of the first
+        rows that were found, as `head` counts them.
+        """
         if self._blocks is None:
-            self._blocks = self.source.growing(self.first, self.last, self.backward, wanted=wanted)
-        while not self.over and self.total < wanted:
-            if until is not None and self.edge is not None and self._past(until):
-                return
-            block = next(self._blocks, None)
-            if block is None:
-                self.over = True
-                return
-            self.edge = block.ends[0 if self.backward else 1]
-            if len(block.rows):
-                self.parts.append(block.rows[::-1] if self.backward else block.rows)
-                self.total += len(block.rows)
+            self._blocks = self.source.growing(self.first, self.last, self.backward, wanted=share)
+        block = next(self._blocks, None)
+        if block is None:
+            return None, NO_COLLECTIONS
+        rows = block.rows[::-1] if self.backward else block.rows
+        instants = NO_COLLECTIONS
+        if len(rows):
+            self.parts.append(rows)
+            self.total += len(rows)
+            instants = self.order.instants(rows[:wanted])
+        first, last = block.ends
+        over = first <= self.first if self.backward else last >= self.last - 1
+        place = None if over else self._place(first if self.backward else last)
+        return place, instants if self.backward else -instants
 
-    def _past(self, until: int) -> bool:
-        assert self.edge is not None
-        here = self.instant(self.edge)
-        return here > until if self.backward else here < until
-
-    def instant(self, row: int) -> int:
-        """When a row is; those without a time are last."""
+    def _place(self, row: int) -> int:
         source = self.source.source
-        return int(source.when()[row]) if source.when_known()[row] else -(2**63)
+        instant = int(source.when()[row]) if source.when_known()[row] else NEVER
+        return instant if self.backward else -instant
 
     def found(self, limit: int, matched: int | None = None) -> Found:
-        rows = np.concatenate(self.parts) if self.parts else NO_COLLECTIONS
+        rows = NO_COLLECTIONS
+        if self.parts:
+            rows = self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
         return Found(self.order, rows[:limit], len(rows) > limit, matched)
 
 
-def fill_newest(walks: list[NewestWalk], limit: int) -> None:
-    """Find the first `limit` of all walks, and one more, without finding as many in each of them."""
-    wanted, share = limit + 1, limit // max(len(walks), 1) + 1
-    while True:
-        for walk in walks:
-            walk.fill(min(share, wanted))
-        instants = sorted(
-            (walk.instant(int(row)) for walk in walks for part in walk.parts for row in part[:wanted]),
-            reverse=not (walks and walks[0].backward),
-        )
-        if len(instants) >= wanted:
-            break
-        if share >= wanted or all(walk.over for walk in walks):
+def fill_newest(walks: Sequence[NewestWalk], limit: int) -> None:
+    """Find the first `limit` rows of all walks, and one more, reading on where the next row lies in time.
+
+    Instants count so that they ascend, whichever way the walks go.
+    """
+    heads = [(head, number) for number, walk in enumerate(walks) if (head := walk.head()) is not None]
+    heapq.heapify(heads)
+    wanted, share = limit + 1, limit // max(len(heads), 1) + 1
+    found = NO_COLLECTIONS
+    while heads:
+        head, number = heads[0]
+        if len(found) > limit and head > found[limit]:  # what comes with the last of these may still displace it
             return
-        share *= 4
-    for walk in walks:  # whatever comes before the last of these may still displace it
-        walk.fill(wanted, instants[wanted - 1])
+        place, instants = walks[number].advance(share, wanted)
+        if len(instants):
+            found = np.sort(np.concatenate((found, instants)))[:wanted]
+        if place is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (place, number))

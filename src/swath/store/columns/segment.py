@@ -16,7 +16,6 @@ from swath.cql2.bind import resolve_alias
 from swath.cql2.frame import NO_ROWS, Arrays, Column, Extents, Footprints, Frame, Lane, Strings
 from swath.errors import CatalogDamaged
 from swath.stac.time import DAY
-from swath.store.columns.cells import cell_ranges
 from swath.store.columns.container import Container
 from swath.store.columns.dictionary import SortedStrings, cut
 from swath.store.columns.elements import elements
@@ -69,6 +68,7 @@ class MappedColumn:
         found = self._array("objects")
         self.objects: NDArray[np.int32] = found if found is not None else np.empty(0, np.int32)
         self.order = self._array("order")
+        self.probed: dict[int, Any] = {}  # what bisections of the order have met, see `ranking.ColumnOrder`
         self.arrays: _Listed | None = None
         if "arrays" in self.lanes:
             self.arrays = _Listed(file.array(f"{prefix}.arrays.offsets"), file.array(f"{prefix}.arrays.blob"))
@@ -139,7 +139,7 @@ class Segment:
         self.identity = self.file.array("identity")
         # The range of each collection, by its key, in the order of identities; levels of cells that are in use.
         self.collections = {int(key): (int(first), int(last)) for key, first, last in about["collections"]}
-        self.levels: list[int] = about["levels"]
+        self.levels: tuple[int, ...] = tuple(about["levels"])
         self.died: NDArray[np.int64] | None = None
         self._columns: dict[str, MappedColumn] = {}
         self.sides = tuple(self.file.array(side) for side in SIDES)
@@ -189,17 +189,18 @@ class Segment:
             last = self.placed - int(np.searchsorted(oldest_first, _clipped(low), "left"))
         return first, max(first, last)
 
-    def in_cells(self, bounds: Sequence[float]) -> list[NDArray[np.int32]] | None:
-        """Runs of rows whose boxes may meet a region (west, south, east, north); None for a region too wide."""
+    def in_cells(
+        self, lows: NDArray[np.int64], highs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the rows begin and end whose boxes stand in ranges of cells; see `cell_rows`."""
         cells, starts = self.file.array("cells"), self.file.array("cells.starts")
-        ranges = cell_ranges(bounds, self.levels)
-        if ranges is None:
-            return None
-        first = starts[np.searchsorted(cells, ranges[0], "left")]
-        last = starts[np.searchsorted(cells, ranges[1], "right")]
-        rows = self.file.array("cells.rows")
+        first, last = starts[np.searchsorted(cells, lows, "left")], starts[np.searchsorted(cells, highs, "right")]
         there = first < last
-        return [rows[a:b] for a, b in zip(first[there].tolist(), last[there].tolist(), strict=True)]
+        return first[there], last[there]
+
+    def cell_rows(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+        rows = self.file.array("cells.rows")
+        return [rows[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
 
     def end(self, seq: int, by: int) -> bool:
         """Note that a version ended. False where it is not in this segment."""

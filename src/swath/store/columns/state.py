@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from swath.cql2.queryables import Declared, read_declared
 from swath.store.columns.names import CollectionNames
+from swath.store.columns.planning import Questions
 from swath.store.columns.segment import Segment
 from swath.store.columns.source import View
 from swath.store.columns.tail import Tail
@@ -40,6 +42,9 @@ class State:
     collection_ends: dict[int, tuple[int, ...]] = field(default_factory=dict)  # died, restored, died again …
     kinds: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     declared: dict[int, tuple[tuple[int, Declared | None], ...]] = field(default_factory=dict)
+    questions: Questions = field(default_factory=Questions)
+    learned: list[int] = field(default_factory=list)  # revisions of what is known of kinds of values, ascending
+    noted: list[int] = field(default_factory=list)  # those of declarations, and of ends of collections
     revision: int = 0
     horizon: int = 0  # what ended by this revision may be missing
 
@@ -62,9 +67,12 @@ class State:
         return found.union(*(segment.sortable for segment in self.segments))
 
     def told(self, revision: int) -> tuple[int, int]:
-        """What changes when a declaration is made, or a property gets a new kind of value."""
-        kinds = sum(fact.revision <= revision for facts in self.kinds.values() for fact in facts)
-        return sum(seq <= revision for history in self.declared.values() for seq, _ in history), kinds
+        """What changes when a declaration is made, a collection ends, or a property gets a new kind of value."""
+        return bisect_right(self.noted, revision), bisect_right(self.learned, revision)
+
+    def reading(self, revision: int) -> tuple[int, ...]:
+        """What changes when the names of a filter, or values beside them, are read otherwise than before."""
+        return (*self.told(revision), len(self.tail.columns))
 
     def gone_at(self, revision: int) -> list[int]:
         """Keys of collections that had ended by a revision."""
@@ -109,11 +117,14 @@ class State:
 
     def learn(self, facts: Sequence[Fact]) -> None:
         """Facts before rows: a reader at the new revision needs both, at an older one neither."""
+        fresh = [fact for fact in facts if fact.revision > self.revision]
+        if not fresh:
+            return
         kinds = dict(self.kinds)
-        for fact in facts:
-            if fact.revision > self.revision:
-                kinds[fact.name] = (*kinds.get(fact.name, ()), fact)
+        for fact in fresh:
+            kinds[fact.name] = (*kinds.get(fact.name, ()), fact)
         self.kinds = kinds
+        self.learned += sorted(fact.revision for fact in fresh)
 
     def learn_all(self, facts: Sequence[Fact]) -> None:
         """Facts of a state that was just opened, whose rows are there already."""
@@ -121,6 +132,15 @@ class State:
         for fact in facts:
             kinds.setdefault(fact.name, []).append(fact)
         self.kinds = {name: tuple(found) for name, found in kinds.items()}
+        self.learned = sorted(fact.revision for fact in facts)
+
+    def carry(self, ends: Sequence[tuple[int, int]], declared: Sequence[tuple[int, int, bytes | None]]) -> None:
+        """What was folded beside items, in the order of versions each: ends of collections, declarations."""
+        for key, seq in ends:
+            self.collection_ends[key] = (*self.collection_ends.get(key, ()), seq)
+        for key, seq, body in declared:
+            self.declared[key] = (*self.declared.get(key, ()), (seq, read_declaration(body)))
+        self.noted = sorted([seq for _, seq in ends] + [seq for _, seq, _ in declared])
 
     def note(self, change: Change) -> bool:
         """Take in a version that is no item's. False for an item's."""
@@ -131,9 +151,11 @@ class State:
         elif version.operation in _DECLARATIONS:
             history = (*self.declared.get(version.collection, ()), (version.seq, read_declaration(change.body)))
             self.declared = {**self.declared, version.collection: history}
+            self.noted.append(version.seq)
         elif version.operation in (Operation.DELETE_COLLECTION, Operation.RESTORE_COLLECTION):
             ends = (*self.collection_ends.get(version.collection, ()), version.seq)
             self.collection_ends = {**self.collection_ends, version.collection: ends}
+            self.noted.append(version.seq)
         else:
             return False
         return True

@@ -59,20 +59,19 @@ _KEPT_BYTES = 64_000_000
 _KEPT_PAGE = 100  # items of larger pages are not kept
 
 
+_KINDS = {float: "number", bool: "boolean", list: "array", dict: "object"}
+
+
 def kind_of(value: Any) -> str:
     """The kind of a JSON value, as facts and queryables name it."""
     kind = type(value)
-    if kind is float:
-        return "number"
-    if kind is bool:
-        return "boolean"
-    if kind is int:
-        return "integer" if -(2**63) <= value < 2**63 else "number"
     if kind is str:
         if len(value) >= 10 and value[4] == "-" and value[7] == "-" and parse_temporal(value) is not None:
             return "date" if len(value) == 10 else "date-time"
         return "string"
-    return "array" if kind is list else "object"
+    if kind is int:
+        return "integer" if -(2**63) <= value < 2**63 else "number"
+    return _KINDS[kind]
 
 
 class _Kept:
