@@ -30,9 +30,9 @@ from swath.raster.tasks import MakeCog
 _BANDS, _STEP = 4, 1_024
 
 
-def make(path: Path, size: int) -> None:
+def make(path: Path, size: int, seed: int = 6) -> None:
     """Waves and grain: about as compressible as a scene."""
-    draw = np.random.default_rng(6)
+    draw = np.random.default_rng(seed)
     place = Affine(10, 0, 600_000, 0, -10, 5_400_000)
     with rasterio.open(
         path, "w", driver="GTiff", count=_BANDS, height=size, width=size, dtype="uint16", crs="EPSG:32633",

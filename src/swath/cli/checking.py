@@ -10,6 +10,7 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ from swath.cli.working import open_store
 from swath.config import Settings
 from swath.errors import SwathError
 from swath.limits import LIMITS
+from swath.raster.sandbox import Sandbox
 from swath.store.sqlite.backup import backup, restore
 from swath.store.sqlite.check import MANIFEST_DAMAGED, check
 from swath.store.sqlite.schema import FILE_NAME, FORMAT
@@ -89,11 +91,27 @@ def _findings(folder: Path | None) -> Iterator[tuple[str, str, str | None]]:
         yield package, importlib.metadata.version(package), None
     parquet = importlib.util.find_spec("stac_geoparquet") is not None
     yield "GeoParquet", "yes" if parquet else "no (pip install 'swath[parquet]' adds it)", None
+    yield _sandbox_finding()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     yield "open files", str(files), "raise it: ulimit -n 4096" if files < 256 else None
     if folder is not None:
         yield from _catalogue_findings(folder)
     yield "limits", f"page {LIMITS.page_max:,} items, deadline {LIMITS.deadline_seconds:g} s; /limits has all", None
+
+
+def _sandbox_finding() -> tuple[str, str, str | None]:
+    """What holds the processes that read deliveries, as one of them finds it."""
+    name = "sandbox of deliveries"
+    if importlib.util.find_spec("rasterio") is None:
+        return name, "no images are read (pip install 'swath[raster]' adds it)", None
+    with tempfile.TemporaryDirectory() as folder, Sandbox(Path(folder)) as sandbox:
+        try:
+            sandbox.start()
+        except SwathError as error:
+            return name, str(error), "take no deliveries of strangers here"
+        missing = {"landlock", "seccomp"} - set(sandbox.guards)
+        fix = f"the kernel lacks {' and '.join(sorted(missing))}: take no deliveries of strangers here"
+        return name, ", ".join((*sandbox.guards, "limits")), fix if missing else None
 
 
 def _catalogue_findings(folder: Path) -> Iterator[tuple[str, str, str | None]]:

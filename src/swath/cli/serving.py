@@ -19,6 +19,7 @@ import uvicorn
 from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
+from swath.blobs import open_blobs
 from swath.catalog import Catalog
 from swath.cli.companion import Companion
 from swath.cli.folding import beside
@@ -37,6 +38,8 @@ _AFTER_SECONDS = 0.5  # so that a server answers first
 def run_serve(folder: Path, given: dict[str, Any]) -> int:
     settings = _settings(given)
     Catalog.open(folder).close()  # say what is wrong before any worker starts
+    if serves_store(settings):
+        open_blobs(settings.blobs, folder)
     return _serve(folder, settings, _bind(settings.host, settings.port, search=False), on_ready=None)
 
 
