@@ -5,14 +5,20 @@
 Each thread of one process writes real items, one after the other, with new ids, and goes on when its write is
 durable. A sync takes as long as it does on a disk that makes so many a second, and no two go on at once; waiting
 writes share a transaction, and so a sync. Also printed: how long a write takes, and how many share one.
+
+Where there is a C compiler, slow_syncs.c stands before the system's fsync: this process runs again under it. Else, and
+with --vfs, it is the tests' VFS, which is Python: each of SQLite's writes waits for the interpreter then, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import itertools
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -35,7 +41,41 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--syncs", type=float, default=150.0, help="that the disk makes in a second; 0: as it is")
     parser.add_argument("--threads", default="1,4,16,64")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--vfs", action="store_true", help="slow syncs by the tests' VFS")
     return parser.parse_args()
+
+
+class Preloaded:
+    """slow_syncs.c, which this process runs under."""
+
+    def __init__(self) -> None:
+        self._library, self._before = ctypes.CDLL(None), 0
+        self._library.syncs_so_far.restype = ctypes.c_long
+
+    def __enter__(self) -> Preloaded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def count(self) -> int:
+        return int(self._library.syncs_so_far()) - self._before
+
+    @count.setter
+    def count(self, count: int) -> None:
+        self._before = int(self._library.syncs_so_far()) - count
+
+
+def run_preloaded(syncs: float) -> None:
+    """This process again, with slow syncs; back here without a compiler."""
+    library = Path(tempfile.gettempdir()) / f"slow_syncs-{os.getuid()}.so"
+    try:
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "slow_syncs.c", "-lpthread"], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return
+    os.environ.update(LD_PRELOAD=str(library), SYNCS_A_SECOND=str(syncs))
+    os.execv(sys.executable, [sys.executable, "-m", "benchmarks.writes", *sys.argv[1:]])
 
 
 class SlowSyncs(Shim):
@@ -86,14 +126,19 @@ def write_for(ledger: SqliteLedger, items: list[dict[str, object]], threads: int
 
 def main() -> int:
     args = parse_args()
+    preloaded = "SYNCS_A_SECOND" in os.environ
+    if args.syncs and not args.vfs and not preloaded:
+        run_preloaded(args.syncs)
     print(describe())
+    print(f"syncs: {f'{args.syncs:g} a second, ' if args.syncs else ''}"
+          f"{'before the C library' if preloaded else 'by a VFS in Python'}")  # fmt: skip
     items = documents(args.data)
     size = statistics.mean(len(json.dumps(item, separators=(",", ":"))) for item in items)
     print(f"input: {len(items):,} items of {args.data}, {size:,.0f} bytes each, again and again with new ids")
     print("threads | durable writes/s | syncs/s | writes a sync | CPU ms a write | p50 ms | p95 ms | p99 ms")
     collection = {"type": "Collection", "id": "c", "description": "c", "license": "other", "links": []}
     for threads in map(int, args.threads.split(",")):
-        with tempfile.TemporaryDirectory() as name, SlowSyncs(args.syncs) as disk:
+        with tempfile.TemporaryDirectory() as name, Preloaded() if preloaded else SlowSyncs(args.syncs) as disk:
             ledger = SqliteLedger.create(Path(name) / "c")
             ledger.write([ledger.prepare(read_document(json.dumps(collection).encode()))], "insert", "benchmark")
             disk.count, begun, busy = 0, time.perf_counter(), time.process_time()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +22,7 @@ from swath.errors import SwathError
 from swath.store.columns.manifest import read_manifest
 from swath.store.records import Operation, Removal
 from swath.store.sqlite import codec, writer
-from tests.conftest import long, make_item
+from tests.conftest import long, make_item, run_swath
 from tests.editing import commit, next_write, prepared
 from tests.faults import FAULTS, Faults
 
@@ -253,9 +255,43 @@ def test_a_dictionary_is_trained_again_after_that_has_failed(
         patched.setattr(writer, "train", fail)
         put(*items(50))(catalog)
     assert "c" not in catalog.ledger.packing
-    put(*items(1, "later"))(catalog)
+    put(*items(2, "later"))(catalog)
     assert "c" in catalog.ledger.packing
     catalog.close()
+
+
+def test_a_dictionary_is_trained_beside_single_writes(
+    catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them waits for it; what fails there is tried again; and closing does wait."""
+    monkeypatch.setattr(codec, "_FIRST_ITEMS", _TRAINED_AT)
+    shutil.copytree(catalogue, tmp_path / "c")
+    catalog, train = Catalog.open(tmp_path / "c"), codec.train
+    begun, go_on, attempts = threading.Event(), threading.Event(), itertools.count()
+
+    def slow(samples: Any) -> bytes | None:
+        begun.set()
+        assert go_on.wait(60)
+        if next(attempts) == 0:
+            raise OSError("made to fail")
+        return train(samples)
+
+    monkeypatch.setattr(writer, "train", slow)
+    for number in range(50):
+        put(*items(1, f"single-{number}"))(catalog)
+    assert begun.wait(60)
+    assert "c" not in catalog.ledger.packing
+    go_on.set()
+    for number in range(1_000):
+        put(*items(1, f"later-{number}"))(catalog)
+        if "c" in catalog.ledger.packing:
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError("it was not trained again")
+    assert next(attempts) == 2
+    catalog.close()
+    assert run_swath("check", tmp_path / "c").returncode == 0
 
 
 @pytest.mark.usefixtures("_soon")

@@ -17,7 +17,18 @@ from typing import TypeVar
 import apsw
 
 from swath.errors import CatalogUnusable
-from swath.store.records import FileChanges, Mode, Once, Outcome, Receipt, Write, version_tag
+from swath.store.records import (
+    FileChanges,
+    Mode,
+    Once,
+    Operation,
+    Outcome,
+    PreparedWrite,
+    Receipt,
+    Removal,
+    Write,
+    version_tag,
+)
 from swath.store.sqlite import files, history, schema
 from swath.store.sqlite import once as once_only
 from swath.store.sqlite.batch import Batch
@@ -47,6 +58,9 @@ class Terms:
     dry_run: bool = False
 
 
+_NO_TERMS = Terms()
+
+
 @dataclass(slots=True)
 class _Request:
     writes: Sequence[Write]
@@ -65,8 +79,20 @@ class _Request:
         self.woken.set()
 
 
+class _Apart(Exception):
+    """Requests that shared their statements are to be tried again, each for itself."""
+
+
 class _Undone(Exception):
     """A request that is not to be done after all: in part, where it is all or nothing, or only for show."""
+
+
+def _is_plain(request: _Request) -> bool:
+    """Whether nothing but the rows of one item comes of a request."""
+    if len(request.writes) != 1 or request.terms != _NO_TERMS:
+        return False
+    write = request.writes[0]
+    return isinstance(write, PreparedWrite | Removal) and write.operation in (Operation.PUT_ITEM, Operation.DELETE_ITEM)
 
 
 def dictionaries(connection: apsw.Connection) -> list[tuple[int, str, int, int]]:
@@ -96,12 +122,16 @@ class Writer:
         self._wal_pages = 0
         self._others_at = 0.0
         self._steps: dict[int, int] = {}
+        self._trainings: list[threading.Thread] = []
+        self._durable: list[_Request] = []  # of which their threads have not been told yet
         self.packing: dict[str, int] = {}
         for key, collection_id, number, step in dictionaries(self._connection):
             self._steps[key] = step
             self.packing[collection_id] = number
 
     def close(self) -> None:
+        for training in self._trainings:
+            training.join()
         self._connection.close()
         os.close(self._gate)
 
@@ -110,8 +140,8 @@ class Writer:
 
     def write(self, writes: Sequence[Write], mode: Mode, actor: str, terms: Terms) -> Receipt:
         """Queue a request. One thread commits all that wait, in one transaction, and hands the lead on to one that has
-        come meanwhile. Those that are done go at once: were they to queue for a lock, the next commit would begin
-        before they are back with something new."""
+        come meanwhile. Those whose writes are durable go when that one has done all but to wait for the disk: so they
+        make ready what they write next while it waits, instead of taking the interpreter from it before."""
         request = _Request(writes, mode, actor, terms)
         with self._queue_lock:
             self._queue.append(request)
@@ -139,30 +169,23 @@ class Writer:
             if heir is not None:
                 heir.leads = True
                 heir.woken.set()
+            else:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Let those go whose writes are durable. Only for the thread that leads."""
+        durable, self._durable = self._durable, []
+        for request in durable:
+            request.end()
 
     def _lead(self) -> None:
         with self._queue_lock:
             waiting, self._queue = self._queue, []
         done: list[_Request] = []
+        if not all(map(_is_plain, waiting)):  # which may take long
+            self._tell()
         try:
-            # One commit has one actor: take those of the first, in order.
-            group = [request for request in waiting if request.actor == waiting[0].actor]
-            self._begin()
-            try:
-                started = time.monotonic()
-                batch = Batch(self._connection, self._tag, self._facts, self._revision)
-                for request in group:
-                    if done and time.monotonic() - started > _GROUP_SECONDS:
-                        break
-                    self._attempt(request, batch)
-                    done.append(request)
-                self._finish(batch, waiting[0].actor)
-                ended = set(map(id, done))
-                rest = [request for request in waiting if id(request) not in ended]
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._undo()
-                raise
+            batch, due = self._commit(waiting, done)
         except BaseException as error:
             for request in waiting:
                 request.end(error)
@@ -170,20 +193,50 @@ class Writer:
                 raise
             return
         for request in done:
-            request.end()
+            if request.leads:
+                request.end()
+            else:
+                self._durable.append(request)
+        ended = set(map(id, done))
         with self._queue_lock:
-            self._queue = rest + self._queue
+            self._queue = [request for request in waiting if id(request) not in ended] + self._queue
         self._revision = batch.seq
-        if self._wal_pages > _CHECKPOINT_PAGES:
+        checkpoint = self._wal_pages > _CHECKPOINT_PAGES
+        if checkpoint or due:  # which takes longer than the next one's statements
+            self._tell()
+        if checkpoint:
             self._checkpoint()
         try:
-            self._train_due(batch)
+            for each in due:
+                self._train(*each, beside=all(map(_is_plain, done)))
         except Exception:  # the writes are safe; the next ones try to train again
             log.warning("training a dictionary failed", exc_info=True)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
     # -- one transaction ----------------------------------------------------------------------
+
+    def _commit(self, waiting: Sequence[_Request], done: list[_Request]) -> tuple[Batch, list[tuple[int, str, int]]]:
+        """Do some of those that wait, `done`, and commit. What was done, and which dictionaries are due."""
+        # One commit has one actor: take those of the first, in order.
+        group = [request for request in waiting if request.actor == waiting[0].actor]
+        self._begin()
+        try:
+            try:
+                batch = self._do_all(group, done, together=True)
+            except _Apart:  # so that what is wrong with one is told to that one alone
+                self._undo()
+                done.clear()
+                self._begin()
+                batch = self._do_all(group, done, together=False)
+            self._finish(batch, waiting[0].actor)
+            due = self._due(batch)
+            self._tell()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+        return batch, due
 
     def _begin(self) -> None:
         """Through the gate, then the lock: whoever waits at the gate is next, loaders included."""
@@ -212,6 +265,32 @@ class Writer:
         self._revision = -1  # caches may hold what is undone
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+    def _do_all(self, group: Sequence[_Request], done: list[_Request], *, together: bool) -> Batch:
+        """Requests of one transaction, so many as there is time for. `together`: those of one item, of which nothing
+        but its rows comes, share their statements; _Apart where that fails."""
+        started = time.monotonic()
+        batch = Batch(self._connection, self._tag, self._facts, self._revision)
+        shared = False
+        try:
+            for request in group:
+                if done and time.monotonic() - started > _GROUP_SECONDS:
+                    break
+                done.append(request)
+                request.receipt = request.error = None
+                if together and _is_plain(request):
+                    shared = True
+                    outcome, live = batch.apply(request.writes[0], request.mode)
+                    request.receipt = Receipt([outcome], [live])
+                else:
+                    batch.flush()
+                    self._attempt(request, batch)
+            batch.flush()
+        except Exception as error:
+            if not shared:
+                raise
+            raise _Apart from error
+        return batch
 
     def _attempt(self, request: _Request, batch: Batch) -> None:
         """One request's writes in a savepoint: if it fails, it alone is undone, and told so."""
@@ -337,24 +416,48 @@ class Writer:
 
     # -- dictionaries -------------------------------------------------------------------------
 
-    def _train_due(self, batch: Batch) -> None:
-        """Train a dictionary for each collection that has grown past its next step."""
+    def _due(self, batch: Batch) -> list[tuple[int, str, int]]:
+        """Collections that have grown past the next step of their dictionary: key, id and step."""
+        found = []
         for key in batch.touched:
             sql = "SELECT id, items, bytes FROM incarnation WHERE key = ?"
             collection_id, items, size = one(self._connection, sql, (key,))
             due = step_due(items, size)
-            if due <= self._steps.get(key, 0):
-                continue
-            data = train(self._samples(key))
-            if data is not None:
-                self._begin()
-                self._connection.execute(
-                    "INSERT INTO dictionary(collection_key, step, data) VALUES (?, ?, ?)", (key, due, data)
-                )
-                number = self._connection.last_insert_rowid()
-                self._connection.execute("COMMIT")
-                self.packing = {**self.packing, collection_id: number}
+            if due > self._steps.get(key, 0):
+                found.append((key, collection_id, due))
+        return found
+
+    def _train(self, key: int, collection_id: str, due: int, *, beside: bool) -> None:
+        """Train a dictionary. A load waits for it, since it makes all that follows smaller. Single writes would wait
+        for up to a second: `beside` them it is a thread's."""
+        before, samples = self._steps.get(key, 0), self._samples(key)
+        if beside:
             self._steps[key] = due
+            work = threading.Thread(target=self._train_beside, args=(key, collection_id, before, due, samples))
+            self._trainings = [each for each in self._trainings if each.is_alive()] + [work]
+            work.start()
+            return
+        data = train(samples)
+        if data is not None:
+            self._begin()
+            self._keep_dictionary(key, collection_id, due, data)
+            self._connection.execute("COMMIT")
+        self._steps[key] = due
+
+    def _train_beside(self, key: int, collection_id: str, before: int, due: int, samples: list[bytes]) -> None:
+        try:
+            data = train(samples)
+            if data is not None:
+                with self._transaction():
+                    self._keep_dictionary(key, collection_id, due, data)
+        except Exception:
+            self._steps[key] = before
+            log.warning("training a dictionary failed", exc_info=True)
+
+    def _keep_dictionary(self, key: int, collection_id: str, step: int, data: bytes) -> None:
+        sql = "INSERT INTO dictionary(collection_key, step, data) VALUES (?, ?, ?)"
+        self._connection.execute(sql, (key, step, data))
+        self.packing = {**self.packing, collection_id: self._connection.last_insert_rowid()}
 
     def _samples(self, key: int) -> list[bytes]:
         """Bodies spread over all versions of a collection, about `SAMPLE_BYTES` of them."""
