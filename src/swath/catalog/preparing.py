@@ -36,7 +36,7 @@ __all__ = ["Prepared", "Preparing"]
 
 _ALONE_BYTES = 3_000_000  # so much is done before helpers are worth their start
 _CHUNK_BYTES, _CHUNK_DOCUMENTS = 1_000_000, 500
-_AHEAD = 12  # chunks that a helper may have, so that it is not idle while others are written
+_AHEAD = 6  # chunks that a helper may have, so that it is not idle while others are written
 _SETTING_SECONDS = 1.0
 _LENGTH = struct.Struct("<I")
 
