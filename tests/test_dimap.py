@@ -71,7 +71,7 @@ def test_a_delivery_becomes_what_is_expected(tmp_path: Path, path: str) -> None:
     tree = tree_of(tmp_path)
     check_product(product, entry(path), tree.files, name=False)
     assert product.claimed == frozenset(tree.files)
-    assert (product.kind, product.producer, product.license) == ("dimap", "Airbus", "proprietary")
+    assert (product.kind, product.producer, product.license) == ("dimap", "Airbus", "other")
     assert (product.data_type, product.modality) == ("raster", "multispectral")
 
 

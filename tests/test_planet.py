@@ -109,7 +109,7 @@ def test_the_order_becomes_what_is_expected(tmp_path: Path) -> None:
     check_product(product, entry(HARVEY), tree.files)
     assert product.claimed == frozenset(tree.files)
     assert (product.kind, product.collection_name, product.producer) == ("planet", "psscene", "Planet")
-    assert (product.data_type, product.modality, product.license) == ("raster", "multispectral", "proprietary")
+    assert (product.data_type, product.modality, product.license) == ("raster", "multispectral", "other")
     assert product.title == "Planet PSScene4Band"
 
 

@@ -41,7 +41,6 @@ def recognise(tree: Tree, inspect: Inspect) -> Product | None:
         modality="panchromatic" if only_pan else "multispectral",
         scenes=tuple(sorted(scenes, key=lambda scene: (scene.datetime or "", scene.name))),
         claimed=frozenset(claimed.union(*shares.own.values())),
-        license="proprietary",
     )
 
 

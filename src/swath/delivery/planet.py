@@ -39,7 +39,6 @@ def recognise(tree: Tree, inspect: Inspect) -> Product | None:
         else "multispectral",
         scenes=scenes,
         claimed=frozenset(source for scene in scenes for part in scene.parts for source in part.sources),
-        license="proprietary",
     )
 
 
