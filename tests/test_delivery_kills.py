@@ -26,6 +26,7 @@ from tests.conftest import SHARED, Server, long, run_swath, start_server
 GENERIC = SHARED / "deliveries" / "generic"
 SENT = ("orthophoto_rgb.tif", "shapefiles.zip", "rgba_alpha.tif", "survey.gpkg", "landcover_palette.tif")
 BROKEN = b"no image"
+BACKLOG = 12
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -56,6 +57,12 @@ def step_of(work: Path) -> str:
     return ""
 
 
+def waiting(server: Server) -> int:
+    """How many deliveries are not done with."""
+    found: int = server.get("/v2/assets?geospatialMetadataExtractionStatus=IN_PROGRESS").json()["totalElements"]
+    return found
+
+
 class Sender:
     """Uploads until it is told to end, and remembers what was acknowledged, with the hash of what it sent."""
 
@@ -65,6 +72,13 @@ class Sender:
 
     def send(self, server: Server) -> None:
         while not self.over.is_set():
+            try:
+                busy = waiting(server) >= BACKLOG
+            except (OSError, urllib.error.URLError, ValueError, KeyError):
+                return
+            if busy:  # or the last ones would be done hours after the last kill
+                self.over.wait(0.2)
+                continue
             name = self.chance.choice((*SENT, "broken.tif"))
             body = BROKEN if name == "broken.tif" else (GENERIC / name).read_bytes()
             try:
@@ -88,7 +102,7 @@ def test_every_acknowledged_delivery_ends_whatever_is_killed(tmp_path: Path) -> 
         sender.over.clear()
         thread = threading.Thread(target=sender.send, args=(server,), daemon=True)
         thread.start()
-        time.sleep(0.2 + chance.random() * 4)
+        time.sleep(0.1 + chance.random() * 3)
         targets = descendants(server.process.pid) | {server.process.pid: "server"}
         by_kind: dict[str, list[int]] = {}
         for pid, words in targets.items():
@@ -110,8 +124,7 @@ def test_every_acknowledged_delivery_ends_whatever_is_killed(tmp_path: Path) -> 
             thread.join(30)
     deadline = time.monotonic() + long(300, 3_000)
     while time.monotonic() < deadline:
-        waiting = server.get("/v2/assets?geospatialMetadataExtractionStatus=IN_PROGRESS").json()["totalElements"]
-        if not waiting:
+        if not waiting(server):
             break
         time.sleep(0.5)
     server.stop()
