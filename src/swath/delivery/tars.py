@@ -89,7 +89,7 @@ def _entry(reader: Forward, member: tarfile.TarInfo) -> Entry:
     if member.size < 0:
         raise DeliveryRefused(f"the entry {shown(name)} lies about its size")
     content = _content(reader, member.offset_data, member.size, name)
-    return Entry(name, member.isdir(), LIMITS.delivery_bytes, content)
+    return Entry(name, member.isdir(), content)
 
 
 _KINDS = {

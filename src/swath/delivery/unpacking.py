@@ -127,7 +127,7 @@ def _folder_entries(source: Path, budget: Budget) -> Iterator[Entry]:
             kind = path.lstat().st_mode
             if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
                 raise DeliveryRefused(f"{shown(name)} is a link or a device, which are not followed")
-            yield Entry(name, stat.S_ISDIR(kind), LIMITS.delivery_bytes, _bytes_of(path, name, budget))
+            yield Entry(name, stat.S_ISDIR(kind), _bytes_of(path, name, budget))
 
 
 def _bytes_of(path: Path, name: str, budget: Budget) -> Iterator[bytes]:
@@ -173,20 +173,15 @@ def _lay(entries: Iterable[Entry], folder: Path, inside: str, names: Names, budg
         elif not name:
             raise DeliveryRefused("a file in it has no name")
         elif names.add(f"{inside}{name}"):
-            _write(entry, folder / inside / name, name)
+            _write(entry, folder / inside / name)
         elif not _is_same(entry.content, folder / inside / name, budget):
             raise DeliveryRefused(f"there are two files {shown(name)} in it, and they differ")
 
 
-def _write(entry: Entry, target: Path, name: str) -> None:
+def _write(entry: Entry, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    size = 0
     with target.open("xb") as out:
-        for chunk in entry.content:
-            size += len(chunk)
-            if size > entry.most:
-                raise DeliveryRefused(f"{shown(name)} unpacks to more than {entry.most:,} bytes, which no image does")
-            out.write(chunk)
+        out.writelines(entry.content)
 
 
 def _is_same(content: Iterable[bytes], target: Path, budget: Budget) -> bool:

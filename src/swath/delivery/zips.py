@@ -35,11 +35,10 @@ _METHODS = {0: "", 8: "", 12: "", 14: "", 1: "Shrink", 6: "Implode", 9: "Deflate
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder of an archive, by the name that stands there. `most` bytes may come out of it."""
+    """A file or folder of an archive, by the name that stands there."""
 
     name: str
     is_folder: bool
-    most: int
     content: Iterator[bytes]
 
 
@@ -89,7 +88,7 @@ def zip_entries(source: Path, budget: Budget) -> Iterator[Entry]:
         budget.expect(sum(record.size for record in records))
         for record, start in zip(records, starts, strict=True):
             content = _content(stream, record, start, budget)
-            yield Entry(record.name, record.is_folder, Budget.share(record.packed), content)
+            yield Entry(record.name, record.is_folder, content)
 
 
 # -- the directory -------------------------------------------------------------------------------
