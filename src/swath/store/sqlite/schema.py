@@ -285,5 +285,5 @@ def open_writer(folder: Path) -> apsw.Connection:
     connection = _open(folder, apsw.SQLITE_OPEN_READWRITE)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA cache_size = -40960")
     return connection
