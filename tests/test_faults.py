@@ -263,7 +263,7 @@ def test_a_dictionary_is_trained_again_after_that_has_failed(
 def test_a_dictionary_is_trained_beside_single_writes(
     catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None of them waits for it; what fails there is tried again; and closing does wait."""
+    """None of them waits for it, nor packs with one that is not committed; what fails there is tried again."""
     monkeypatch.setattr(codec, "_FIRST_ITEMS", _TRAINED_AT)
     shutil.copytree(catalogue, tmp_path / "c")
     catalog, train = Catalog.open(tmp_path / "c"), codec.train
@@ -276,6 +276,15 @@ def test_a_dictionary_is_trained_beside_single_writes(
             raise OSError("made to fail")
         return train(samples)
 
+    keep = writer.Writer._keep_dictionary
+    uncommitted: list[dict[str, int]] = []
+
+    def keep_and_look(self: writer.Writer, *row: Any) -> int:
+        number = keep(self, *row)
+        uncommitted.append(self.packing)
+        return number
+
+    monkeypatch.setattr(writer.Writer, "_keep_dictionary", keep_and_look)
     monkeypatch.setattr(writer, "train", slow)
     for number in range(50):
         put(*items(1, f"single-{number}"))(catalog)
@@ -290,6 +299,7 @@ def test_a_dictionary_is_trained_beside_single_writes(
     else:
         raise AssertionError("it was not trained again")
     assert next(attempts) == 2
+    assert ["c" in packing for packing in uncommitted] == [False]
     catalog.close()
     assert run_swath("check", tmp_path / "c").returncode == 0
 

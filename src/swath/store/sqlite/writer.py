@@ -211,8 +211,6 @@ class Writer:
                 self._train(*each, beside=all(map(_is_plain, done)))
         except Exception:  # the writes are safe; the next ones try to train again
             log.warning("training a dictionary failed", exc_info=True)
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
 
     # -- one transaction ----------------------------------------------------------------------
 
@@ -355,15 +353,21 @@ class Writer:
     def _transaction(self) -> Iterator[None]:
         """One that is of no version."""
         with self._leader:
-            self._begin()
-            try:
+            with self._committed():
                 yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._undo()
-                raise
             if self._wal_pages > _CHECKPOINT_PAGES:
                 self._checkpoint()
+
+    @contextmanager
+    def _committed(self) -> Iterator[None]:
+        """The same, for the thread that leads."""
+        self._begin()
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
 
     def publish(self, manifest: bytes, generation: int, table: str) -> bool:
         """The next manifest, by compare and set. Of no effect on revisions."""
@@ -439,25 +443,30 @@ class Writer:
             return
         data = train(samples)
         if data is not None:
-            self._begin()
-            self._keep_dictionary(key, collection_id, due, data)
-            self._connection.execute("COMMIT")
+            with self._committed():
+                number = self._keep_dictionary(key, due, data)
+            self.packing = {**self.packing, collection_id: number}
         self._steps[key] = due
 
     def _train_beside(self, key: int, collection_id: str, before: int, due: int, samples: list[bytes]) -> None:
         try:
             data = train(samples)
             if data is not None:
-                with self._transaction():
-                    self._keep_dictionary(key, collection_id, due, data)
+                with self._leader:
+                    with self._committed():
+                        number = self._keep_dictionary(key, due, data)
+                    self.packing = {
+                        **self.packing,
+                        collection_id: number,
+                    }
         except Exception:
             self._steps[key] = before
             log.warning("training a dictionary failed", exc_info=True)
 
-    def _keep_dictionary(self, key: int, collection_id: str, step: int, data: bytes) -> None:
+    def _keep_dictionary(self, key: int, step: int, data: bytes) -> int:
         sql = "INSERT INTO dictionary(collection_key, step, data) VALUES (?, ?, ?)"
         self._connection.execute(sql, (key, step, data))
-        self.packing = {**self.packing, collection_id: self._connection.last_insert_rowid()}
+        return self._connection.last_insert_rowid()
 
     def _samples(self, key: int) -> list[bytes]:
         """Bodies spread over all versions of a collection, about `SAMPLE_BYTES` of them."""
