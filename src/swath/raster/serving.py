@@ -11,6 +11,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ def confine(folder: Path, megabytes: int, file_megabytes: int) -> tuple[str, ...
     To be called within rasterio's environment, whose beginning brings all drivers back.
     """
     os.nice(10)
+    if hasattr(os, "SCHED_IDLE"):  # Linux: whoever answers requests takes the processor from it at once
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     pyogrio.set_gdal_config_options({name: str(value) for name, value in environment().items()})
     leave_only((*RASTERS, *VECTORS, *WRITERS))
     _warm()
