@@ -182,7 +182,7 @@ class Writer:
         with self._queue_lock:
             waiting, self._queue = self._queue, []
         done: list[_Request] = []
-        if not all(map(_is_plain, waiting)):  # which may take long
+        if self.others_write() or not all(map(_is_plain, waiting)):  # the lock, or the work, may take long
             self._tell()
         try:
             batch, due = self._commit(waiting, done)
@@ -218,8 +218,7 @@ class Writer:
         """Do some of those that wait, `done`, and commit. What was done, and which dictionaries are due."""
         # One commit has one actor: take those of the first, in order.
         group = [request for request in waiting if request.actor == waiting[0].actor]
-        self._begin()
-        try:
+        with self._committed():
             try:
                 batch = self._do_all(group, done, together=True)
             except _Apart:  # so that what is wrong with one is told to that one alone
@@ -230,11 +229,18 @@ class Writer:
             self._finish(batch, waiting[0].actor)
             due = self._due(batch)
             self._tell()
+        return batch, due
+
+    @contextmanager
+    def _committed(self) -> Iterator[None]:
+        """One transaction, for the thread that leads."""
+        self._begin()
+        try:
+            yield
             self._connection.execute("COMMIT")
         except BaseException:
             self._undo()
             raise
-        return batch, due
 
     def _begin(self) -> None:
         """Through the gate, then the lock: whoever waits at the gate is next, loaders included."""
@@ -358,17 +364,6 @@ class Writer:
             if self._wal_pages > _CHECKPOINT_PAGES:
                 self._checkpoint()
 
-    @contextmanager
-    def _committed(self) -> Iterator[None]:
-        """The same, for the thread that leads."""
-        self._begin()
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._undo()
-            raise
-
     def publish(self, manifest: bytes, generation: int, table: str) -> bool:
         """The next manifest, by compare and set. Of no effect on revisions."""
         sql = f"UPDATE {table} SET generation = ?, data = ?, sum = ? WHERE generation = ?"
@@ -441,32 +436,27 @@ class Writer:
             self._trainings = [each for each in self._trainings if each.is_alive()] + [work]
             work.start()
             return
-        data = train(samples)
-        if data is not None:
-            with self._committed():
-                number = self._keep_dictionary(key, due, data)
-            self.packing = {**self.packing, collection_id: number}
+        self._keep(key, collection_id, due, train(samples))
         self._steps[key] = due
 
     def _train_beside(self, key: int, collection_id: str, before: int, due: int, samples: list[bytes]) -> None:
         try:
             data = train(samples)
-            if data is not None:
-                with self._leader:
-                    with self._committed():
-                        number = self._keep_dictionary(key, due, data)
-                    self.packing = {
-                        **self.packing,
-                        collection_id: number,
-                    }
+            with self._leader:
+                self._keep(key, collection_id, due, data)
         except Exception:
             self._steps[key] = before
             log.warning("training a dictionary failed", exc_info=True)
 
-    def _keep_dictionary(self, key: int, step: int, data: bytes) -> int:
-        sql = "INSERT INTO dictionary(collection_key, step, data) VALUES (?, ?, ?)"
-        self._connection.execute(sql, (key, step, data))
-        return self._connection.last_insert_rowid()
+    def _keep(self, key: int, collection_id: str, step: int, data: bytes | None) -> None:
+        """Commit a dictionary, if there is one, and name it then: others pack with it at once."""
+        if data is None:
+            return
+        with self._committed():
+            sql = "INSERT INTO dictionary(collection_key, step, data) VALUES (?, ?, ?)"
+            self._connection.execute(sql, (key, step, data))
+            number = self._connection.last_insert_rowid()
+        self.packing = {**self.packing, collection_id: number}
 
     def _samples(self, key: int) -> list[bytes]:
         """Bodies spread over all versions of a collection, about `SAMPLE_BYTES` of them."""
