@@ -109,9 +109,8 @@ def _sandbox_finding() -> tuple[str, str, str | None]:
             sandbox.start()
         except SwathError as error:
             return name, str(error), "take no deliveries of strangers here"
-        missing = {"landlock", "seccomp"} - set(sandbox.guards)
-        fix = f"the kernel lacks {' and '.join(sorted(missing))}: take no deliveries of strangers here"
-        return name, ", ".join((*sandbox.guards, "limits")), fix if missing else None
+        fix = f"the kernel lacks {' and '.join(sandbox.missing)}: take no deliveries of strangers here"
+        return name, ", ".join((*sandbox.guards, "limits")), fix if sandbox.missing else None
 
 
 def _catalogue_findings(folder: Path) -> Iterator[tuple[str, str, str | None]]:

@@ -25,13 +25,9 @@ class Budget:
     """What may come out of a delivery of so many bytes; without a `ratio`, as much as any delivery may have."""
 
     def __init__(self, packed: int, tell: Tell, *, ratio: bool = True) -> None:
-        self.most = min(LIMITS.delivery_bytes, self.share(packed)) if ratio else LIMITS.delivery_bytes
+        share = max(_FREE, packed * LIMITS.delivery_ratio)
+        self.most = min(LIMITS.delivery_bytes, share) if ratio else LIMITS.delivery_bytes
         self.total, self.expected, self._tell = 0, 0, tell
-
-    @staticmethod
-    def share(packed: int) -> int:
-        """What so many packed bytes may become."""
-        return max(_FREE, packed * LIMITS.delivery_ratio)
 
     def expect(self, size: int) -> None:
         """So much more is claimed to come. DeliveryRefused where that is too much before it has begun."""

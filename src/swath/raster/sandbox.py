@@ -53,6 +53,11 @@ class Sandbox:
         self.guards: tuple[str, ...] = ()
         self._child: subprocess.Popen[bytes] | None = None
 
+    @property
+    def missing(self) -> list[str]:
+        """Guards that this kernel has not."""
+        return [each for each in ("landlock", "seccomp") if each not in self.guards]
+
     def __enter__(self) -> Sandbox:
         return self
 
@@ -123,7 +128,7 @@ class Sandbox:
         except BaseException:
             self.close()
             raise
-        if {"landlock", "seccomp"} - set(self.guards):
+        if self.missing:
             log.warning("this kernel holds what reads deliveries only by: %s", ", ".join(self.guards) or "limits")
         return self._child
 
