@@ -165,7 +165,10 @@ class ObjectBlobs:
         try:
             self.store: Any = from_url(url)
         except (BaseError, ValueError, TypeError) as error:
-            raise CatalogUnusable(f"SWATH_BLOBS: {url!r} cannot be opened: {error}") from None
+            raise CatalogUnusable(
+                f"SWATH_BLOBS: {url!r} cannot be opened: {_first(error)}; "
+                "give a folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+            ) from None
 
     def put(self, key: str, source: Path) -> None:
         try:
