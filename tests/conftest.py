@@ -40,6 +40,14 @@ def long(short_form: int, full_size: int) -> int:
     return full_size if TORTURE else short_form
 
 
+def counted(count: int, what: str) -> Iterator[int]:
+    """Numbers from 0; a long run tells how far it is."""
+    for number in range(count):
+        if number and number % 100 == 0:
+            print(f"{number} of {count} {what}", flush=True)
+        yield number
+
+
 @dataclass
 class Answer:
     """What came back over HTTP."""

@@ -21,7 +21,7 @@ from swath.blobs import FolderBlobs
 from swath.catalog import Catalog
 from swath.cql2.ast import Equal, Property, Text
 from swath.store.records import Choice
-from tests.conftest import SHARED, Server, long, run_swath, start_server
+from tests.conftest import SHARED, Server, counted, long, run_swath, start_server
 
 GENERIC = SHARED / "deliveries" / "generic"
 SENT = ("orthophoto_rgb.tif", "shapefiles.zip", "rgba_alpha.tif", "survey.gpkg", "landcover_palette.tif")
@@ -98,7 +98,7 @@ def test_every_acknowledged_delivery_ends_whatever_is_killed(tmp_path: Path) -> 
     Catalog.open(folder, create=True).close()
     sender = Sender(chance)
     server, after_first = start_server(["serve", str(folder), "--port", "0"]), 0
-    for _ in range(kills):
+    for _ in counted(kills, "kills"):
         sender.over.clear()
         thread = threading.Thread(target=sender.send, args=(server,), daemon=True)
         thread.start()

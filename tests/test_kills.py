@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import swath
 from swath.store.sqlite.ledger import SqliteLedger
-from tests.conftest import SWATH, long, make_collection, make_item, run_swath
+from tests.conftest import SWATH, counted, long, make_collection, make_item, run_swath
 from tests.editing import next_write, problems, read_back
 from tests.edits import NOTHING, Diary, contradictions
 from tests.victims import Uploader, Victims
@@ -221,7 +221,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     for workload, share in WORKLOADS:
         (tmp_path / workload.__name__).mkdir()
         running += [(workload.__name__, workload(tmp_path / workload.__name__))] * share
-    for number, (name, source) in enumerate(itertools.islice(itertools.cycle(running), kills)):
+    for number, (name, source) in zip(counted(kills, "kills"), itertools.cycle(running), strict=False):
         killed = next(source)
         answered += killed.answered
         places[f"{name}: {killed.where}"] += 1
