@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from swath.cql2 import ast
 from swath.cql2.ast import BBoxLiteral, Geometry, Property, Spatial, Value
+from swath.cql2.crossing import Crossing
 from swath.cql2.frame import Footprints, Frame
 from swath.cql2.raster import Raster
 from swath.cql2.truth import Mask, Truth, constant, nothing
@@ -152,9 +153,14 @@ class Space:
     ) -> None:
         """Ask GEOS, some vertices at a time. The prepared literal comes first, where preparing helps."""
         own = math.isqrt(shapely.get_num_coordinates(shape))
+        line = Crossing.of(shape) if relation is shapely.crosses else None
         for start in range(0, len(rows), _ROWS_PER_READ):
             part = rows[start : start + _ROWS_PER_READ]
             shapes = footprints.shapes(part)
+            if line is not None:
+                crossed, undecided = line.decide(footprints, part, shapes)
+                true[part[crossed]] = True
+                part, shapes = part[undecided], shapes[undecided]
             chunks = np.cumsum(shapely.get_num_coordinates(shapes) + own) // _VERTICES_PER_CALL
             cuts = np.flatnonzero(np.diff(chunks)) + 1
             for chosen, asked in zip(np.split(part, cuts), np.split(shapes, cuts), strict=True):
