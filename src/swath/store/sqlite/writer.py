@@ -71,6 +71,7 @@ class _Request:
     error: BaseException | None = None
     done: bool = False
     leads: bool = False  # its thread is the one that commits, for itself and for others
+    durable: bool = False
     left: bool = False  # its thread was interrupted, and waits no more
     woken: threading.Event = field(default_factory=threading.Event)
 
@@ -140,8 +141,9 @@ class Writer:
 
     def write(self, writes: Sequence[Write], mode: Mode, actor: str, terms: Terms) -> Receipt:
         """Queue a request. One thread commits all that wait, in one transaction, and hands the lead on to one that has
-        come meanwhile. Those whose writes are durable go when that one has done all but to wait for the disk: so they
-        make ready what they write next while it waits, instead of taking the interpreter from it before."""
+        come meanwhile. All whose writes are durable, its own too, go when that one has done all but to wait for the
+        disk: so they make ready what they write next while it waits, instead of taking the interpreter from it
+        before."""
         request = _Request(writes, mode, actor, terms)
         with self._queue_lock:
             self._queue.append(request)
@@ -149,11 +151,14 @@ class Writer:
         try:
             if not request.leads:
                 request.woken.wait()
-            while request.leads and not request.done:
+                request.woken.clear()  # one that leads now is woken once more
+            while request.leads and not (request.durable or request.done):
                 with self._leader:
                     self._lead()
         finally:
             self._leave(request)
+        if request.leads:
+            request.woken.wait()
         if request.error is not None:
             raise request.error
         assert request.receipt is not None
@@ -193,10 +198,8 @@ class Writer:
                 raise
             return
         for request in done:
-            if request.leads:
-                request.end()
-            else:
-                self._durable.append(request)
+            request.durable = True
+        self._durable += done
         ended = set(map(id, done))
         with self._queue_lock:
             self._queue = [request for request in waiting if id(request) not in ended] + self._queue
