@@ -7,11 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from swath.catalog import Catalog
 from swath.cli.companion import Companion, become_companion, wanted
+from swath.store.base import Ledger
 from swath.store.columns.index import HISTORY
 from swath.store.columns.manifest import FOLD_ROWS
 
@@ -30,15 +32,23 @@ def beside(
 ) -> Iterator[None]:
     """Run the process while something else runs. It dies with this one, since the pipe between them closes.
 
-    It begins `after` so many seconds and folds when there are `least` versions; `finish` waits for the fold it is in.
-    What ended more than so many `days` ago is taken away; 0 keeps all.
+    It begins `after` so many seconds, where there is something to fold or to look after, and folds when there are
+    `least` versions; `finish` waits for the fold it is in. What ended more than so many `days` ago is taken away; 0
+    keeps all.
     """
     if not os.access(folder, os.W_OK):  # a catalogue on read-only media has no need of it
         yield
         return
     arguments = (str(folder.absolute()), str(least), str(days))
-    with Companion("swath.cli.folding", arguments, "folds the index", after=after, finish=finish):
-        yield
+    with closing(Catalog.open(folder, builds=False)) as catalog:
+        due = partial(_is_due, catalog.ledger, folder, least, days)
+        with Companion("swath.cli.folding", arguments, "folds the index", after=after, finish=finish, due=due):
+            yield
+
+
+def _is_due(ledger: Ledger, folder: Path, least: int, days: float) -> bool:
+    """Whether there is anything to do now or later; a small catalogue has neither segments nor a past to care for."""
+    return bool(days) or bool(ledger.manifest()[1]) or ledger.head() >= least or (folder / HISTORY).is_dir()
 
 
 def main() -> None:
