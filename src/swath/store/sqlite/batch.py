@@ -138,6 +138,8 @@ class Batch:
             found = rows(self.connection, "SELECT name, kind FROM fact WHERE collection_key = ?", (key,))
             self.known[key] = {(name, kind) for name, kind in found}
         known = self.known[key]
+        if known.issuperset(facts):  # as nearly always
+            return
         for fact in facts:
             if fact not in known:
                 known.add(fact)
