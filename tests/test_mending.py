@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
-from swath.stac.document import ItemDocument, decode_compact, members, read_document
+from swath.stac.document import ItemDocument, read_document
 from swath.stac.geometry import edge_overlaps, is_tangled
+from swath.stac.text import decode_compact, members
 from swath.stac.validation import Fix, fixed, problems
 from tests.conftest import long, make_item, sample_items
 

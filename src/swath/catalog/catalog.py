@@ -36,7 +36,7 @@ from swath.cql2.queryables import Queryables
 from swath.errors import CatalogUnusable, Gone, InvalidCursor, NotFound
 from swath.limits import LIMITS
 from swath.search import NEWEST_FIRST, Cursor, Page, Search, StoredItem, open_cursor, seal_cursor
-from swath.stac.document import LinkSpans
+from swath.stac.links import LinkSpans
 from swath.store.base import Index, Ledger, PropertyFacts, Selection, Summary
 from swath.store.columns.index import HISTORY, SEGMENTS, ColumnIndex, item_frame
 from swath.store.records import Change, CollectionRecord, Operation, Version

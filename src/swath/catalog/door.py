@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from swath.stac.document import CollectionDocument, ItemDocument, decode_compact
+from swath.stac.document import CollectionDocument, ItemDocument
 from swath.stac.schemas import CheckLevel, Schemas, check_document
+from swath.stac.text import decode_compact
 from swath.stac.validation import fixed
 
 __all__ = ["SCHEMAS", "Document", "Door", "door", "mended"]

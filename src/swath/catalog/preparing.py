@@ -27,7 +27,8 @@ import msgspec
 from swath.catalog.door import Door, door, mended
 from swath.errors import InvalidDocument, SwathError
 from swath.formats.reading import Document, Unreadable
-from swath.stac.document import CollectionDocument, ItemDocument, absolute_hrefs, read_document, read_item
+from swath.stac.document import CollectionDocument, ItemDocument, read_document, read_item
+from swath.stac.links import absolute_hrefs
 from swath.store.base import Ledger
 from swath.store.records import PreparedWrite
 from swath.store.sqlite.ledger import SqliteLedger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swath.stac.document import LinkSpans
+from swath.stac.links import LinkSpans
 
 __all__ = ["CollectionPage", "CollectionView"]
 

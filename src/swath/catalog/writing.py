@@ -22,15 +22,10 @@ from swath.catalog.history import History
 from swath.cql2.queryables import read_declared
 from swath.errors import Conflict, InvalidDocument, NotFound, PreconditionFailed, Unavailable
 from swath.search import StoredItem
-from swath.stac.document import (
-    CollectionDocument,
-    ItemDocument,
-    LinkSpans,
-    decode_compact,
-    read_collection,
-    read_item,
-)
+from swath.stac.document import CollectionDocument, ItemDocument, read_collection, read_item
+from swath.stac.links import LinkSpans
 from swath.stac.patching import merge_patch
+from swath.stac.text import decode_compact
 from swath.stac.time import format_instant
 from swath.store.records import (
     CollectionRecord,

@@ -16,7 +16,7 @@ from shapely.geometry import mapping, shape
 
 from swath.delivery.facts import Account, Facts, Made, derived_id
 from swath.delivery.model import Band, Part, Product, Scene
-from swath.stac.document import OWN_ASSET, OWN_EXTENSION
+from swath.stac.links import OWN_ASSET, OWN_EXTENSION
 from swath.stac.time import format_instant
 from swath.store.records import DeliveryRecord
 

@@ -23,7 +23,7 @@ from swath.errors import InvalidRequest, NotFound, RemoteFailure, SwathError
 from swath.formats.asking import Api
 from swath.formats.paging import Sheet, ask, walk
 from swath.formats.web import Client, Request, is_address, joined, without_secrets
-from swath.stac.document import OWN_ASSET
+from swath.stac.links import OWN_ASSET
 
 __all__ = ["Folder", "Origin", "Remote", "source_of"]
 

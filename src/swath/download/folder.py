@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from swath.download.names import PART, safe_name
 from swath.formats.web import joined
-from swath.stac.document import OWN_COLLECTION_LINKS, OWN_LINKS
+from swath.stac.links import OWN_COLLECTION_LINKS, OWN_LINKS
 
 __all__ = ["CATALOG", "COLLECTION", "ITEM", "known_names", "write_catalog", "write_collection", "write_item"]
 

@@ -20,7 +20,7 @@ from swath.formats.paging import Circle, Peek, Sheet, ask, lowered, peek, with_l
 from swath.formats.reading import Document, Unreadable
 from swath.formats.static_web import Step, crawl
 from swath.formats.web import Client, Request, is_address, joined, without_secrets
-from swath.stac.document import absolute_hrefs
+from swath.stac.links import absolute_hrefs
 
 __all__ = ["Page", "Place", "read_api"]
 

@@ -21,7 +21,7 @@ from swath.http.params import Query, instant_text, parse_query, read_flag, read_
 from swath.http.receiving import Received, check_digest, receive_form, receive_raw
 from swath.http.responses import json_answer
 from swath.http.route import Route
-from swath.stac.document import decode
+from swath.stac.text import decode
 from swath.stac.time import format_instant, parse_temporal
 from swath.store.records import DELIVERY_SORTS, AssetRecord, Choice, DeliveryRecord
 

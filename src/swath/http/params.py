@@ -12,8 +12,8 @@ from swath.catalog.request import SearchRequest, parse_sort_text
 from swath.errors import InvalidDocument, InvalidRequest, nearest, shown
 from swath.limits import LIMITS
 from swath.search import Fields, SortKey
-from swath.stac.document import decode
 from swath.stac.prune import DEFAULT_PATHS, default_less
+from swath.stac.text import decode
 
 __all__ = [
     "SEARCH_PARAMETERS",

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from swath.catalog import CollectionView
 from swath.http.links import GEOJSON, JSON, SCHEMA, Address, json_links, link, segment
 from swath.search import Fields, Page, StoredItem
-from swath.stac.document import LinkSpans, at_home, splice_links
+from swath.stac.links import LinkSpans, at_home, splice_links
 from swath.stac.prune import prune
 from swath.stac.time import format_instant
 

@@ -32,8 +32,8 @@ from swath.http.responses import QUERYABLES_REL, SORTABLES_REL, collection_bytes
 from swath.http.route import Route
 from swath.limits import LIMITS
 from swath.search import Page, Search
-from swath.stac.document import decode
 from swath.stac.patching import merge_patch
+from swath.stac.text import decode
 
 __all__ = ["CLASSES", "FACE", "ROUTES"]
 

@@ -18,7 +18,7 @@ from swath.http.links import GEOJSON, JSON, segment
 from swath.http.params import read_flag
 from swath.http.responses import collection_bytes, item_bytes
 from swath.http.route import Route
-from swath.stac.document import away_from_home
+from swath.stac.links import away_from_home
 from swath.stac.patching import json_patch, merge_patch
 from swath.store.records import Outcome
 

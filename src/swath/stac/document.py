@@ -1,99 +1,39 @@
 """Reading STAC documents without losing a byte of them.
 
 What is stored is what was sent, minus insignificant white space: member order, number spelling, escapes
-and unknown members stay. The place of `links` is noted, so that a server can put its own links there
-without parsing the document again.
+and unknown members stay.
 """
 
 from __future__ import annotations
 
-import json
-import posixpath
 import re
-import struct
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-import numpy as np
 from shapely import to_wkb
 
 from swath.errors import InvalidDocument
 from swath.limits import LIMITS
 from swath.stac.geometry import FootprintError, footprint
+from swath.stac.links import OWN_COLLECTION_LINKS, OWN_LINKS, LinkSpans, end_of_properties, link_spans
+from swath.stac.text import decode_compact, members
 from swath.stac.time import parse_temporal
 
 __all__ = [
-    "OWN_ASSET",
-    "OWN_EXTENSION",
-    "OWN_LINKS",
     "CollectionDocument",
     "ItemDocument",
-    "LinkSpans",
-    "absolute_hrefs",
-    "at_home",
-    "away_from_home",
     "check_id",
-    "decode",
-    "decode_compact",
     "leaves",
-    "members",
     "read_collection",
     "read_document",
     "read_item",
-    "splice_links",
 ]
 
-# What a document says of the server that serves it, whose address it does not know: its own files and schemas.
-_OWN = "swath:"
-OWN_ASSET = f"{_OWN}/v2/assets/"
-OWN_EXTENSION = f"{_OWN}/stac-extensions/"
-
-# Links that a server writes itself; every other link of a document is kept.
-OWN_LINKS = frozenset(("self", "root", "parent", "collection"))
-# A collection's also lead to its items and to what they can be asked: elsewhere, that is another catalogue's.
-OWN_COLLECTION_LINKS = OWN_LINKS | {
-    "items",
-    "item",
-    "child",
-    "http://www.opengis.net/def/rel/ogc/1.0/queryables",
-    "http://www.opengis.net/def/rel/ogc/1.0/sortables",
-}
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_HREF = re.compile(rb'"href":("(?:[^"\\]|\\.)*")')
 _MAX_PATH_DEPTH = 8
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSpans:
-    """Where the `links` array of a document begins and ends, and where its foreign links do.
-
-    Offsets in bytes. `start == end` when the document has no `links`: that is where they go, and the
-    member name has to be written too. `properties` is where those of an item end, and `missing` which of `created` and
-    `updated` (1 and 2, added up) they leave out; 0 and 0 where there is nothing to add.
-    """
-
-    start: int
-    end: int
-    foreign: tuple[tuple[int, int], ...] = ()
-    properties: int = 0
-    missing: int = 0
-
-    def pack(self) -> bytes:
-        numbers = [self.start, self.end, *(number for span in self.foreign for number in span)]
-        if self.missing:  # an odd number of numbers
-            numbers.append(self.properties << 2 | self.missing)
-        return struct.pack(f"<{len(numbers)}I", *numbers)
-
-    @staticmethod
-    def unpack(packed: bytes) -> LinkSpans:
-        start, end, *rest = struct.unpack(f"<{len(packed) // 4}I", packed)
-        last = rest.pop() if len(rest) % 2 else 0
-        return LinkSpans(start, end, tuple(zip(rest[::2], rest[1::2], strict=True)), last >> 2, last & 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,193 +61,6 @@ class CollectionDocument:
     made: bool = False  # by Swath, since items came before any document of their collection
 
 
-def decode(raw: bytes, what: str) -> Any:
-    """JSON bytes as Python values. InvalidDocument for malformed text, deep nesting, duplicate keys, bad strings."""
-    return decode_compact(raw, what)[0]
-
-
-def decode_compact(raw: bytes, what: str) -> tuple[Any, bytes]:
-    """The values, and the text without its insignificant white space."""
-    try:
-        value = msgspec.json.decode(raw)
-        compact = msgspec.json.format(raw, indent=-1)
-    except RecursionError:
-        raise InvalidDocument(f"the {what} is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidDocument(f"the {what} is not JSON: {error}") from None
-    brackets = compact.count(b"{") + compact.count(b"[")
-    if brackets > LIMITS.json_depth and _depth(compact) > LIMITS.json_depth:
-        raise InvalidDocument(f"the {what} is nested deeper than {LIMITS.json_depth} levels")
-    _refuse_duplicate_keys(compact, value)
-    return value, compact
-
-
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_NOT_BRACKETS_OR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_STEP = np.zeros(256, np.int8)
-_STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
-
-
-def _depth(compact: bytes) -> int:
-    """How deeply a JSON text is nested. Brackets within strings do not count."""
-    bare = compact.translate(None, _NOT_BRACKETS_OR_QUOTES).replace(b'""', b"")
-    if b'"' in bare:  # some string holds a bracket or a quote
-        bare = _STRING.sub(b"", compact).translate(None, _NOT_BRACKETS)
-    if not bare:
-        return 0
-    return int(np.cumsum(_STEP[np.frombuffer(bare, np.uint8)], dtype=np.int32).max())
-
-
-def _refuse_duplicate_keys(compact: bytes, value: Any) -> None:
-    """JSON decoders keep the last of two equal keys; what the first said would be lost (RFC 8259, section 4).
-
-    Printing the decoded value drops duplicates. Most documents are printed as they came; of the others the number
-    of `":` in both texts tells, unless an escape hides one. Only then are the keys read one by one.
-    """
-    printed = msgspec.json.encode(value)
-    if printed == compact or (b"\\u" not in compact and compact.count(b'":') == printed.count(b'":')):
-        return
-    for keys in _objects(compact):
-        seen: set[str] = set()
-        for key in keys:
-            if key in seen:
-                raise InvalidDocument(f"the member {key!r} stands twice in one object")
-            seen.add(key)
-
-
-def _objects(raw: bytes) -> list[list[str]]:
-    """The keys of every object in the text, duplicates included."""
-    found: list[list[str]] = []
-
-    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found.append([key for key, _ in pairs])
-        return dict(pairs)
-
-    json.loads(raw, object_pairs_hook=keep, parse_int=float)  # an integer of 5,000 digits is no fault here
-    return found
-
-
-def members(body: bytes) -> dict[str, tuple[int, int]]:
-    """Where the value of each top-level member of a minimised object begins and ends, in bytes."""
-    spans: dict[str, tuple[int, int]] = {}
-    position = 1
-    for name, raw in msgspec.json.decode(body, type=dict[str, msgspec.Raw]).items():
-        position = _end_of_string(body, position) + 1
-        end = position + len(bytes(raw))
-        spans[name] = (position, end)
-        position = end + 1
-    return spans
-
-
-def _end_of_string(text: bytes, position: int) -> int:
-    """The offset behind the closing quote of the string that begins at `position`."""
-    position += 1
-    while True:
-        quote = text.index(b'"', position)
-        backslashes = 0
-        while text[quote - 1 - backslashes] == 0x5C:
-            backslashes += 1
-        if backslashes % 2 == 0:
-            return quote + 1
-        position = quote + 1
-
-
-_LINKS = b'"links":'
-
-
-def _links_of(body: bytes, content: dict[str, Any]) -> tuple[int, int, list[msgspec.Raw]]:
-    """Where the links of a minimised document begin and end, and each as it stands there."""
-    # Where the name stands once, it is the document's own. They end before the next member, whose name may stand within
-    # them too; but of an array no beginning is an array, so that what can be read is all of it.
-    if body.count(_LINKS) == 1 and "links" in content:
-        names = list(content)
-        place = names.index("links") + 1
-        start = body.index(_LINKS) + len(_LINKS)
-        following = b',"' + names[place].encode() + b'":' if place < len(names) else b""
-        end = body.find(following, start) if following else len(body) - 1
-        try:
-            return start, end, msgspec.json.decode(body[start:end], type=list[msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
-    spans = members(body)
-    if "links" not in spans:
-        return len(body) - 1, len(body) - 1, []
-    start, end = spans["links"]
-    return start, end, msgspec.json.decode(body[start:end], type=list[msgspec.Raw])
-
-
-def _end_of_properties(body: bytes, content: dict[str, Any]) -> int:
-    """The offset of the brace that closes the properties of a minimised item."""
-    names = list(content)
-    place = names.index("properties") + 1
-    if place < len(names):
-        # The name of the next member stands behind it: where that is found once, it is the place.
-        following = b'},"' + names[place].encode() + b'":'
-        if body.count(following) == 1:
-            return body.index(following)
-    return members(body)["properties"][1] - 1
-
-
-def _link_spans(body: bytes, content: dict[str, Any], links: list[Any], own: frozenset[str]) -> LinkSpans:
-    start, end, raws = _links_of(body, content)
-    if start == end:
-        return LinkSpans(end, end)
-    foreign: list[tuple[int, int]] = []
-    position = start + 1
-    for link, raw in zip(links, raws, strict=True):
-        stop = position + len(bytes(raw))
-        if link["rel"] not in own:
-            if foreign and foreign[-1][1] + 1 == position:
-                foreign[-1] = (foreign[-1][0], stop)
-            else:
-                foreign.append((position, stop))
-        position = stop + 1
-    return LinkSpans(start, end, tuple(foreign))
-
-
-def splice_links(body: bytes, spans: LinkSpans, own: bytes, properties: bytes = b"") -> bytes:
-    """The document with `own` (links as JSON text, comma separated) before its foreign links.
-
-    `properties` (members as JSON text, comma separated) go behind the item's own.
-    """
-    foreign = b",".join(body[start:end] for start, end in spans.foreign)
-    inner = own + b"," + foreign if own and foreign else own or foreign
-    if spans.start == spans.end:
-        comma = b"" if body[spans.start - 1 : spans.start] == b"{" else b","
-        links = b"".join((comma, b'"links":[', inner, b"]"))
-    else:
-        links = b"".join((b"[", inner, b"]"))
-    place = spans.properties
-    if not properties or not place:
-        return b"".join((body[: spans.start], links, body[spans.end :]))
-    if body[place - 1 : place] != b"{":
-        properties = b"," + properties
-    if place <= spans.start:
-        return b"".join((body[:place], properties, body[place : spans.start], links, body[spans.end :]))
-    return b"".join((body[: spans.start], links, body[spans.end : place], properties, body[place:]))
-
-
-def at_home(body: bytes, base: str) -> bytes:
-    """A document with the addresses of this server's own files and schemas, where `base` is the server's."""
-    if b'"swath:/' not in body:  # no string holds a quote as it is, so this stands at the beginning of one
-        return body
-    home = base.encode()
-    for before, own in ((b'"href":"', OWN_ASSET), (b'"', f"{OWN_EXTENSION}up42-")):
-        body = body.replace(before + own.encode(), before + home + own.removeprefix(_OWN).encode())
-    return body
-
-
-def away_from_home(body: bytes, base: str) -> bytes:
-    """A document as it was before `at_home`, for one who sends back what was served."""
-    home = base.encode()
-    for before, own in ((rb'"href"\s*:\s*"', OWN_ASSET), (b'"', f"{OWN_EXTENSION}up42-")):
-        there = home + own.removeprefix(_OWN).encode()
-        if there in body:
-            body = re.sub(b"(" + before + b")" + re.escape(there), rb"\1" + own.encode(), body)
-    return body
-
-
 def check_id(value: object, pointer: str = "/id") -> str:
     """An id that can be kept, compared and put into a URL; InvalidDocument otherwise."""
     if not isinstance(value, str) or not value:
@@ -324,33 +77,6 @@ def check_id(value: object, pointer: str = "/id") -> str:
     if value in (".", ".."):
         raise InvalidDocument(f"the id {value!r} cannot stand in a URL", pointer)
     return value
-
-
-def absolute_hrefs(raw: bytes, base: str) -> bytes:
-    """The document with relative hrefs of its links and assets resolved against a folder's address.
-
-    InvalidDocument when it is not JSON. Everything else stays as it is spelled.
-    """
-    _, body = decode_compact(raw, "document")
-    if not body.startswith(b"{"):
-        return raw
-    spans = members(body)
-    for name in sorted(spans.keys() & {"links", "assets"}, key=spans.__getitem__, reverse=True):
-        start, end = spans[name]
-        body = body[:start] + _HREF.sub(lambda found: _resolved(found, base), body[start:end]) + body[end:]
-    return body
-
-
-def _resolved(found: re.Match[bytes], base: str) -> bytes:
-    href = msgspec.json.decode(found[1])
-    parts = urlsplit(href)
-    if parts.scheme or href.startswith(("//", "#")) or not href:
-        return found[0]
-    origin = urlsplit(base)
-    folder = "/" if parts.path.startswith("/") else origin.path.rstrip("/") + "/"
-    path = posixpath.normpath(posixpath.join(folder, parts.path)) if parts.path else folder
-    resolved = urlunsplit((origin.scheme, origin.netloc, path, parts.query, parts.fragment))
-    return b'"href":' + msgspec.json.encode(resolved)
 
 
 def read_document(
@@ -414,11 +140,11 @@ def _item(body: bytes, content: dict[str, Any], collection: str | None) -> ItemD
         shape, differs, warning = footprint(content.get("geometry"), bbox, LIMITS.stored_geometry_vertices)
     except FootprintError as error:
         raise InvalidDocument(str(error), "/geometry") from None
-    spans = _link_spans(body, content, links, OWN_LINKS)
+    spans = link_spans(body, content, links, OWN_LINKS)
     properties = content["properties"]
     missing = ("created" not in properties) + 2 * ("updated" not in properties)
     if missing:
-        spans = replace(spans, properties=_end_of_properties(body, content), missing=missing)
+        spans = replace(spans, properties=end_of_properties(body, content), missing=missing)
     return ItemDocument(
         id=item_id,
         collection=collection,
@@ -497,7 +223,7 @@ def _collection(body: bytes, content: dict[str, Any]) -> CollectionDocument:
         if not isinstance(content.get(name, kind()), kind):
             raise InvalidDocument(f"{name} is an {'object' if kind is dict else 'array'}", f"/{name}")
     links = _checked_links(content)
-    return CollectionDocument(collection_id, body, _link_spans(body, content, links, OWN_COLLECTION_LINKS), content)
+    return CollectionDocument(collection_id, body, link_spans(body, content, links, OWN_COLLECTION_LINKS), content)
 
 
 def leaves(properties: dict[str, Any]) -> Iterator[tuple[str, Any]]:

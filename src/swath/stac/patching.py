@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from swath.errors import Conflict, InvalidDocument, TooLarge, shown
 from swath.limits import LIMITS
-from swath.stac.document import decode_compact
+from swath.stac.text import decode_compact
 
 __all__ = ["json_patch", "merge_patch"]
 

@@ -23,9 +23,9 @@ import msgspec
 
 from swath.errors import InvalidDocument, NotFound, shown
 from swath.limits import LIMITS
-from swath.stac.document import decode_compact
 from swath.stac.findings import Findings, Problem, pointer
 from swath.stac.spelling import replaced
+from swath.stac.text import decode_compact
 from swath.stac.validation import is_collection, problems
 
 __all__ = ["CheckLevel", "Schemas", "check_document", "mirrored"]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from swath.stac.coordinates import DEPTHS
-from swath.stac.document import members
+from swath.stac.text import members
 
 __all__ = ["replaced", "respelled", "spelled_positions"]
 

@@ -12,11 +12,12 @@ import msgspec
 
 from swath.errors import InvalidDocument, shown
 from swath.stac.boxes import compare
-from swath.stac.document import check_id, members
+from swath.stac.document import check_id
 from swath.stac.findings import Findings, Fix, Problem, pointer
 from swath.stac.geometry import BBox, parse_bbox
 from swath.stac.outlines import Outline, check_geometry
 from swath.stac.spelling import replaced, respelled, spelled_positions
+from swath.stac.text import members
 from swath.stac.time import parse_temporal
 
 __all__ = ["Fix", "Problem", "fixed", "is_collection", "problems"]

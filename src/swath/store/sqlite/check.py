@@ -12,7 +12,7 @@ import msgspec
 import shapely
 
 from swath.errors import CatalogDamaged, SwathError
-from swath.stac.document import LinkSpans
+from swath.stac.links import LinkSpans
 from swath.store.records import Operation
 from swath.store.sqlite import schema
 from swath.store.sqlite.codec import Codec, digest_of

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,8 @@ import apsw
 
 from swath.errors import CatalogDamaged
 from swath.search import StoredItem
-from swath.stac.document import CollectionDocument, ItemDocument, LinkSpans, leaves
+from swath.stac.document import CollectionDocument, ItemDocument, leaves
+from swath.stac.links import LinkSpans
 from swath.stac.time import parse_temporal
 from swath.store.records import (
     Change,
@@ -38,6 +38,7 @@ from swath.store.sqlite import once as once_only
 from swath.store.sqlite.codec import BUILT_IN, Codec, built_in_dictionary, digest_of
 from swath.store.sqlite.commits import Commits
 from swath.store.sqlite.files import SqliteFiles
+from swath.store.sqlite.kept import KeptItems
 from swath.store.sqlite.schema import one, rows
 from swath.store.sqlite.writer import Terms, Writer, dictionaries
 
@@ -55,7 +56,6 @@ _COLLECTION_VERSION = f"""v.collection_key, v.id, v.seq, b.dictionary, b.data, b
     FROM version v JOIN body b ON b.seq = v.seq"""
 _ITEM = f"""v.seq, i.id, v.id, b.dictionary, b.data, b.links, {_UPDATED}, {_CREATED}
     FROM version v JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key"""
-_KEPT_BYTES = 64_000_000
 _KEPT_PAGE = 100  # items of larger pages are not kept
 
 
@@ -72,31 +72,6 @@ def kind_of(value: Any) -> str:
     if kind is int:
         return "integer" if -(2**63) <= value < 2**63 else "number"
     return _KINDS[kind]
-
-
-class _Kept:
-    """Unpacked items by version, those that were asked for last. A version never changes."""
-
-    def __init__(self) -> None:
-        self._items: OrderedDict[int, StoredItem] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, seqs: Sequence[int]) -> dict[int, StoredItem]:
-        with self._lock:
-            found = {seq: item for seq in seqs if (item := self._items.get(seq)) is not None}
-            for seq in found:
-                self._items.move_to_end(seq)
-        return found
-
-    def put(self, items: Iterable[StoredItem]) -> None:
-        with self._lock:
-            for item in items:
-                if item.seq not in self._items and len(item.body) < _KEPT_BYTES // 16:
-                    self._items[item.seq] = item
-                    self._bytes += 2 * len(item.body)  # it may be kept as it is served too
-            while self._bytes > _KEPT_BYTES:
-                self._bytes -= 2 * len(self._items.popitem(last=False)[1].body)
 
 
 class SqliteLedger:
@@ -117,7 +92,7 @@ class SqliteLedger:
         self._codec = Codec(self._load_dictionary)
         # By collection id, the dictionary to pack with.
         self.packing = {name: number for _, name, number, _ in dictionaries(self._reader())}
-        self._kept = _Kept()
+        self._kept = KeptItems()
         self._names: dict[int, str] = {}
         self._writer: Writer | None = None
         self.files = SqliteFiles(self._reader, lambda work: self._open_writer().within(work))
