@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import apsw
@@ -66,6 +67,46 @@ def test_a_restored_catalogue_begins_a_new_life(tmp_path: Path) -> None:
         assert server.get("/collections/c/items/00", If_None_Match=etag).status == 200
         changed = server.request("DELETE", "/collections/c/items/00", headers={"If-Match": etag})
         assert changed.status == 412
+
+
+def test_the_schemas_of_a_catalogue_come_with_its_backup(tmp_path: Path) -> None:
+    with Session(tmp_path / "c", create=True) as session:
+        session.write([make_item("a")])
+    schema_file = tmp_path / "foo.json"
+    schema_file.write_text(json.dumps({"$id": "https://example.com/foo.json", "type": "object"}))
+    assert run_swath("schemas", "add", tmp_path / "c", schema_file).returncode == 0
+    assert run_swath("backup", tmp_path / "c", tmp_path / "b").returncode == 0
+    assert run_swath("restore", tmp_path / "b", tmp_path / "r").returncode == 0
+    listed = [run_swath("schemas", "list", tmp_path / name).stdout for name in ("c", "r")]
+    assert "https://example.com/foo.json" in listed[0]
+    assert listed[0] == listed[1]
+    assert run_swath("check", tmp_path / "r").returncode == 0
+    hostile = apsw.Connection(str(tmp_path / "b"))
+    hostile.execute("UPDATE beside SET name = '../outside.json'")
+    hostile.close()
+    refused = run_swath("restore", tmp_path / "b", tmp_path / "r2")
+    assert (refused.returncode, "outside.json" in refused.stderr) == (1, True)
+    assert not (tmp_path / "outside.json").exists()
+
+
+def test_the_report_of_a_job_is_not_in_a_backup(tmp_path: Path) -> None:
+    with Session(tmp_path / "c", create=True) as session:
+        session.write([make_collection("c")])
+    body = "".join(json.dumps(make_item(f"{n}")) + "\n" for n in range(5)).encode()
+    sent = {"Content-Type": "application/x-ndjson", "Prefer": "respond-async", "Idempotency-Key": "once"}
+    with serving(tmp_path / "c") as server:
+        job = server.request("POST", "/collections/c/bulk", body, sent).json()["jobID"]
+        for _ in range(300):
+            if server.get(f"/jobs/{job}").json()["status"] == "successful":
+                break
+            time.sleep(0.05)
+        assert server.get(f"/jobs/{job}/results").status == 200
+    assert run_swath("backup", tmp_path / "c", tmp_path / "b").returncode == 0
+    assert run_swath("restore", tmp_path / "b", tmp_path / "r").returncode == 0
+    with serving(tmp_path / "r") as server:
+        assert server.get(f"/jobs/{job}").json()["counts"]["created"] == 5
+        gone = server.get(f"/jobs/{job}/results")
+        assert (gone.status, job in gone.json()["detail"]) == (410, True)
 
 
 def test_what_cannot_be_backed_up_or_restored_is_told(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from swath.limits import LIMITS
 from tests.conftest import Answer, Server
 
-MEMBERS = {"type", "title", "status", "code", "description", "detail", "message", "instance"}
+MEMBERS = {"type", "title", "status", "code", "description", "detail", "message", "details", "instance"}
 JSON = "application/json"
 READ = frozenset(("GET", "HEAD", "OPTIONS"))
 POINT: dict[str, Any] = {"type": "Point", "coordinates": [0, 0]}
@@ -626,7 +626,7 @@ def test_a_wrong_request_gets_a_problem_that_names_the_fault(
     assert problem["type"] == f"urn:swath:error:{row.code}"
     assert problem["title"] == HTTPStatus(row.status).phrase
     assert problem["instance"] == row.target.partition("?")[0]
-    assert problem["description"] == problem["detail"] == problem["message"]
+    assert problem["description"] == problem["detail"] == problem["message"] == problem["details"]
     assert row.says in problem["description"]
     if row.at is not None:
         assert (problem["at"], type(problem["at"])) == (row.at, type(row.at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import re
@@ -53,6 +54,28 @@ def test_who_has_an_answer_already_gets_304(editor: Editor, path: str) -> None:
         assert editor.ask("GET", path, None, ("If-None-Match", asked)).status == 200
     assert editor.ask("PUT", path, document(path, "changed")).status == 200
     assert editor.ask("GET", path, None, ("If-None-Match", etag)).status == 200
+
+
+def test_who_wants_other_bytes_than_there_are_gets_412(editor: Editor, path: str) -> None:
+    """RFC 9110, 13.1.1 and 13.1.4, of a GET."""
+    etag = editor.ask("GET", path).headers["etag"]
+    for header, status in (
+        (("If-Match", etag), 200), (("If-Match", "*"), 200), (("If-Match", f'"other", {etag}'), 200),
+        (("If-Match", '"other"'), 412), (("If-Match", f"W/{etag}"), 412),
+        (("If-Unmodified-Since", formatdate(time.time() + 60, usegmt=True)), 200),
+        (("If-Unmodified-Since", "Sat, 01 Jan 2000 00:00:00 GMT"), 412),
+    ):  # fmt: skip
+        for _ in range(2):  # an answer that is kept knows of no condition
+            assert editor.ask("GET", path, None, header).status == status, header
+
+
+def test_a_body_in_an_encoding_is_415(editor: Editor, path: str) -> None:
+    packed = gzip.compress(json.dumps(document(path, "packed")).encode())
+    assert editor.ask("PUT", path, packed, ("Content-Encoding", "gzip")).status == 415
+    name = path.split("/")[2]
+    bulk = editor.ask("POST", f"/collections/{name}/bulk", packed, ("Content-Encoding", "gzip"),
+                      media_type="application/x-ndjson")  # fmt: skip
+    assert bulk.status == 415
 
 
 def test_an_etag_without_quotes_is_refused(editor: Editor, path: str) -> None:

@@ -122,3 +122,21 @@ def test_a_level_is_changed_while_serving(tmp_path: Path) -> None:
             assert command("settings", tmp_path / "c", "c", f"validation={level}").returncode == 0
             statuses.append(put(server, "c", odd | {"id": f"{level}{len(statuses)}"}).status)
         assert statuses == [400, 201, 201, 400]
+
+
+def test_a_collection_that_enforces_takes_no_ring_that_is_wound_the_wrong_way(server: Server) -> None:
+    clockwise = {"type": "Polygon", "coordinates": [[[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]]}
+    for collection, status in (("enforce", 400), ("warn", 201), ("none", 201)):
+        item = make_item("clockwise", collection, geometry=clockwise, bbox=[0, 0, 1, 1])
+        done = put(server, collection, item)
+        assert done.status in (status, 200 if status == 201 else status)
+        if status == 400:
+            assert done.json()["at"] == "/geometry/coordinates/0"
+            assert put(server, collection, item, "?fix=true").status == 201
+
+
+def test_a_bulk_write_tells_what_it_mended(server: Server) -> None:
+    body = json.dumps(polygon("bulk", "none")).encode() + b"\n"
+    done = server.request("POST", "/collections/none/bulk?fix=true", body, {"Content-Type": "application/x-ndjson"})
+    (told,) = done.json()["items"]
+    assert (told["outcome"], any("cut at the antimeridian" in note for note in told["notes"])) == ("created", True)

@@ -131,6 +131,13 @@ CASES: list[tuple[dict[str, Any], list[float] | None, dict[str, Any], list[float
     (polygon(positions((-179, 0), (-179, 4), (180, 4), (-180, 1), (-179, 0))), None,
      polygon(positions((-179, 0), (-179, 4), (-180, 4), (-180, 1), (-179, 0))), [-180, 0, -179, 4],
      [(PART, CUT), ("/bbox", BOXED)]),
+    # Circles of latitude, whose corners are those of a box without height.
+    (polygon(positions((45, 80), (135, 80), (-135, 80), (-45, 80), (45, 80))), [-180, 80, 180, 90],
+     polygon(positions((135, 80), (180, 80), (180, 90), (-180, 90), (-180, 80), (-135, 80), (-45, 80), (45, 80),
+                       (135, 80))), [-180, 80, 180, 90], [(PART, f"{CUT} and closed over the pole")]),
+    (polygon(positions((0, -80), (90, -80), (180, -80), (-90, -80), (0, -80))), None,
+     polygon(positions((-90, -80), (-180, -80), (-180, -90), (180, -90), (180, -80), (90, -80), (0, -80), (-90, -80))),
+     [-180, -90, 180, -80], [(PART, f"{CUT} and closed over the pole"), ("/bbox", BOXED)]),
 ]  # fmt: skip
 
 

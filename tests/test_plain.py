@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine
 
 from swath.delivery import converting
 from swath.delivery.candidates import Beside, candidates
-from swath.delivery.model import Product, Tree
+from swath.delivery.model import Part, Product, Scene, Tree
 from swath.delivery.plain import recognise
 from swath.delivery.unpacking import unpack
 from swath.errors import DeliveryRefused
@@ -98,6 +103,129 @@ def test_a_kmz_is_read_by_the_kml_in_it(sandbox: Path) -> None:
         assert (scene.name, [part.key for part in scene.parts]) == ("sites", ["sites"])
 
 
+def test_a_job_that_is_tried_again_has_a_sandbox_that_sees_its_files(tmp_path: Path) -> None:
+    for _ in range(3):
+        folder = tmp_path / "job"
+        folder.mkdir()
+        image(folder / "a.tif", 1, driver="GTiff", **UTM)
+        assert converting.inspect_in(folder, folder)("a.tif")["kind"] == "raster"
+        shutil.rmtree(folder)
+    converting.end_sandbox()
+
+
+def image(path: Path, count: int, **profile: Any) -> Path:
+    pixels = np.arange(count * 16 * 20, dtype="uint8").reshape(count, 16, 20) + 1
+    with rasterio.open(path, "w", width=20, height=16, count=count, dtype="uint8", **profile) as out:
+        out.write(pixels)
+    return path
+
+
+def only_part(folder: Path, name: str) -> tuple[Scene, Part, dict[str, Any]]:
+    """Of the only scene of a folder, its only part, and what the COG of it says."""
+    tree = Tree(folder, tuple(sorted(path.name for path in folder.iterdir())))
+    product = recognise(tree, converting.inspect_in(folder, folder))
+    assert product is not None
+    (scene,) = product.scenes
+    (part,) = scene.parts
+    made = converting.convert(folder, folder, part, 1, None)
+    assert made is not None
+    assert name in part.sources
+    return scene, part, dict(made.facts)
+
+
+UTM = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_800_000)}
+
+
+def test_what_bands_are_called_comes_before_the_colours_that_gdal_takes_them_for(tmp_path: Path) -> None:
+    path = image(tmp_path / "a.tif", 4, driver="GTiff", **UTM)
+    with rasterio.open(path, "r+") as file:
+        assert [each.name for each in file.colorinterp] == ["red", "green", "blue", "alpha"]
+        file.descriptions = ("blue", "green", "red", "nir")
+    _, part, facts = only_part(tmp_path, "a.tif")
+    assert [(band.name, band.common_name) for band in part.bands] == [
+        (name, name) for name in ("blue", "green", "red", "nir")
+    ]
+    assert [band["color"] for band in facts["bands"]] == ["undefined"] * 4
+    converting.end_sandbox()
+
+
+def test_alpha_is_no_band(tmp_path: Path) -> None:
+    image(tmp_path / "a.tif", 4, driver="GTiff", **UTM)
+    _, part, facts = only_part(tmp_path, "a.tif")
+    assert [band.name for band in part.bands] == ["red", "green", "blue"]
+    assert facts["bands"][3]["color"] == "alpha"
+    converting.end_sandbox()
+
+
+def test_an_envi_header_says_wavelengths_and_when(tmp_path: Path) -> None:
+    image(tmp_path / "cube.dat", 2, driver="ENVI", **UTM)
+    with (tmp_path / "cube.hdr").open("a") as header:
+        header.write("wavelength units = Nanometers\nwavelength = {450, 2200}\nfwhm = {10, 30}\n"
+                     "acquisition time = 2021-03-04T05:06:07.0Z\n")  # fmt: skip
+    for made in tmp_path.glob("*.aux.xml"):
+        made.unlink()
+    scene, part, _ = only_part(tmp_path, "cube.dat")
+    assert [(band.center_wavelength, band.full_width_half_max) for band in part.bands] == [(0.45, 0.01), (2.2, 0.03)]
+    assert scene.datetime == "2021-03-04T05:06:07Z"
+    converting.end_sandbox()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_picture_lies_where_its_world_file_and_prj_say(tmp_path: Path) -> None:
+    image(tmp_path / "map.png", 3, driver="PNG")
+    for made in tmp_path.glob("*.aux.xml"):
+        made.unlink()
+    (tmp_path / "map.pgw").write_text("10\n0\n0\n-10\n500005\n5799995\n")
+    (tmp_path / "MAP.PRJ").write_text(CRS.from_epsg(32633).to_wkt(version="WKT1_ESRI"))
+    _, _, facts = only_part(tmp_path, "map.png")
+    assert facts["code"] == "EPSG:32633"
+    assert facts["bbox"] == [500_000, 5_799_840, 500_200, 5_800_000]
+    converting.end_sandbox()
+
+
+def netcdf(dimensions: dict[str, int], variables: dict[str, tuple[tuple[str, ...], dict[str, str], Any]]) -> bytes:
+    """A file in the classic format (NetCDF Classic Format Specification, CDF-1), its variables of doubles."""
+
+    def word(number: int) -> bytes:
+        return number.to_bytes(4)
+
+    def text(value: str) -> bytes:
+        return word(len(value)) + value.encode() + bytes(-len(value) % 4)
+
+    def attributes(given: dict[str, str]) -> bytes:
+        told = b"".join(text(name) + word(2) + text(value) for name, value in given.items())
+        return word(0xC) + word(len(given)) + told if given else bytes(8)
+
+    names = list(dimensions)
+    contents = [np.asarray(values, ">f8").tobytes() for _, _, values in variables.values()]
+
+    def header(begin: int) -> bytes:
+        out = b"CDF\x01" + word(0) + word(0xA) + word(len(dimensions))
+        out += b"".join(text(name) + word(size) for name, size in dimensions.items())
+        out += attributes({"Conventions": "CF-1.7"}) + word(0xB) + word(len(variables))
+        for (name, (along, given, _)), content in zip(variables.items(), contents, strict=True):
+            out += text(name) + word(len(along)) + b"".join(word(names.index(each)) for each in along)
+            out += attributes(given) + word(6) + word(len(content)) + word(begin)
+            begin += len(content)
+        return out
+
+    return header(len(header(0))) + b"".join(contents)
+
+
+def test_axes_in_degrees_say_where_a_netcdf_lies(tmp_path: Path) -> None:
+    variables: dict[str, tuple[tuple[str, ...], dict[str, str], Any]] = {
+        "lat": (("lat",), {"units": "degrees_north", "standard_name": "latitude"}, [50, 49, 48]),
+        "lon": (("lon",), {"units": "degrees_east", "standard_name": "longitude"}, [10, 11, 12, 13]),
+        "sst": (("lat", "lon"), {"units": "K"}, np.ones((3, 4))),
+        "anomaly": (("lat", "lon"), {"units": "K"}, np.ones((3, 4))),
+    }
+    (tmp_path / "sst.nc").write_bytes(netcdf({"lat": 3, "lon": 4}, variables))
+    _, part, facts = only_part(tmp_path, "sst.nc")
+    assert part.crs == facts["code"] == "EPSG:4326"
+    assert facts["bbox"] == [9.5, 47.5, 13.5, 50.5]
+    converting.end_sandbox()
+
+
 # -- which files -----------------------------------------------------------------------------------
 
 
@@ -105,13 +233,15 @@ def test_files_are_known_by_ending_or_by_first_bytes(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {
         "a/scene.TIF": b"", "a/unnamed": TIFF, "b.nc": b"", "c.dat": NETCDF, "d.gpkg": b"", "e.geojson": "",
         "f.kml": "",
-        "g.json": '{"type": "FeatureCollection", "features": []}', "h.xml": f"<wfs:FeatureCollection {GML}>",
+        "g.json": '{"type": "FeatureCollection", "features": []}',
+        "k.txt": '{"type": "FeatureCollection"}', "h.xml": f"<wfs:FeatureCollection {GML}>",
         "i": b"SQLite format 3\0" + bytes(52) + b"GPKG", "readme.txt": "read me", "item.json": '{"type": "Feature"}',
         "mtd.xml": "<metadata/>", "data.bin": b"\0\1", "letter.pdf": b"%PDF", "table.dbf": b"", "x.hdr": "BYTEORDER I",
         "x.bil": b"\0",
     }  # fmt: skip
     assert looked_into(tmp_path, files) == [
         "a/scene.TIF", "a/unnamed", "b.nc", "c.dat", "d.gpkg", "e.geojson", "f.kml", "g.json", "h.xml", "i",
+        "k.txt",
     ]  # fmt: skip
 
 

@@ -528,6 +528,7 @@ def test_an_image_says_what_it_holds(sandbox: Sandbox, folder: Path) -> None:
     assert found == {
         "kind": "raster", "driver": "GTiff", "media_type": "image/tiff; application=geotiff", "rows": 360,
         "columns": 400, "count": 1, "data_type": "float32", "crs": "EPSG:32630", "located": True, "rpc": False,
+        "crs_beside": None, "wavelengths": [[None, None]],
         "nodata": "nan", "colors": ["gray"], "descriptions": ["NDVI"], "datetime": None,
         "subdatasets": [], "siblings": [],
     }  # fmt: skip

@@ -352,6 +352,11 @@ def test_each_alias_finds_the_items_of_a_delivery(
 def test_queryables_of_the_store_are_those_of_its_items(store: Server) -> None:
     found = store.get("/v2/assets/stac/queryables").json()["properties"]
     assert {"id", "collection", "geometry", "datetime", "up42-system:asset_id", "tags", "asset_id"} <= set(found)
+    # Those that UP42 lists, whether an item has them or not; a title is the user's, not the scene's.
+    assert {"constellation", "gsd", "eo:cloud_cover", "cloud_cover", "workspace_id", "job_id", "order_id",
+            "data_product_id", "collection_name", "title"} <= set(found)  # fmt: skip
+    assert found["title"]["enum"] == found["up42-user:title"]["enum"]
+    assert "Hafen" in found["title"]["enum"]
 
 
 def test_the_schemas_of_up42s_fields_accept_what_is_delivered(store: Server, delivered: dict[str, Any]) -> None:
@@ -407,6 +412,22 @@ def test_what_cannot_be_taken_fails_with_a_reason_and_is_kept(store: Server) -> 
     assert (again.status, again.json()["geospatialMetadataExtractionStatus"]) == (202, "IN_PROGRESS")
     assert ended(store, made["id"])["geospatialMetadataExtractionStatus"] == "FAILED"
     assert store.request("POST", f"/v2/assets/{made['id']}/cancel", b"").status == 409
+
+
+def test_what_was_made_of_a_delivery_comes_and_goes_with_it(store: Server) -> None:
+    made = ended(store, upload(store, TIFF.read_bytes(), "filename=b.tif&datetime=2020-01-01T00:00:00Z").json()["id"])
+    collection = f"/collections/{made['stacCollectionId']}"
+    (item,) = store.get(f"/v2/assets/stac{collection}/items").json()["features"]
+    file = next(iter(item["assets"].values()))["href"].removeprefix(store.url)
+    for place in (f"{collection}?cascade=true", file):
+        refused = store.request("DELETE", place)
+        assert refused.status == 409
+        assert f"DELETE /v2/assets/{made['id']}" in refused.json()["detail"]
+    again = store.request("POST", f"/v2/assets/{made['id']}/retry", b"")
+    assert (again.status, "SUCCESSFUL" in again.json()["detail"]) == (409, True)
+    assert store.get(f"/v2/assets/{made['id']}/metadata").json()["geospatialMetadataExtractionStatus"] == "SUCCESSFUL"
+    assert store.request("DELETE", f"/v2/assets/{made['id']}").status == 204
+    assert store.get(collection).status == 404
 
 
 def test_a_delivery_goes_to_the_trash_with_its_items_and_comes_back(store: Server) -> None:
@@ -486,3 +507,58 @@ def test_a_password_is_asked_for_where_one_is_set(tmp_path: Path) -> None:
         right = server.request("POST", place, b"grant_type=password&username=me&password=open+sesame", kind).json()
         good = {"Authorization": f"Bearer {right['access_token']}"}
         assert server.request("GET", "/v2/assets", headers=good).status == 200
+
+
+# -- what others have found ------------------------------------------------------------------------
+
+
+def test_a_digest_that_is_sent_is_compared(store: Server) -> None:
+    body = TIFF.read_bytes()
+
+    def sent(digest: str) -> int:
+        return upload(store, body, "filename=c.tif", {"Repr-Digest": digest}).status
+
+    right = {name: base64.b64encode(hashlib.new(name.replace("-", ""), body).digest()).decode() for name in
+             ("sha-256", "sha-512")}  # fmt: skip
+    for name, digest in right.items():
+        assert sent(f"{name}=:{digest}:") == 201
+        assert sent(f"{name}=:{digest[4:]}AAAA:") == 400
+    assert sent(f"md5=:AAAA:, sha-512=:{right['sha-512']}:") == 201
+    assert sent("garbage") == 400
+
+
+def test_tags_keep_to_their_grammar(store: Server, delivered: dict[str, Any]) -> None:
+    place = f"/v2/assets/{delivered['id']}/metadata"
+    for tag, status in (("Küste 2024/05 - a_b.c:d", 200), ("a,b", 400), ("what?", 400), ("a\tb", 400)):
+        body = json.dumps({"tags": [tag]}).encode()
+        assert store.request("PATCH", place, body, {"Content-Type": "application/json"}).status == status
+    assert (
+        store.request("PATCH", place, b'{"tags":["optical","aerial"]}', {"Content-Type": "application/json"}).status
+        == 200
+    )
+
+
+def test_the_token_endpoint_that_up42_had_to_2024(store: Server) -> None:
+    place, basic = "/oauth/token", {"Authorization": "Basic " + base64.b64encode(b"project:key").decode()}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    told = store.request("POST", place, b"grant_type=client_credentials", basic | form)
+    token = told.json()["data"]["accessToken"]
+    assert store.request("GET", "/v2/assets", None, {"Authorization": f"Bearer {token}"}).status == 200
+    assert store.request("POST", place, b"grant_type=password", basic | form).status == 415
+    assert store.request("POST", place, b"grant_type=client_credentials", form).status == 401
+
+
+def test_a_browser_reads_ranges_of_a_file_that_it_knows(store: Server, delivered: dict[str, Any]) -> None:
+    place = f"/v2/assets/{delivered['id']}"
+    found = store.request("GET", place, None, {"Range": "bytes=0-9", "Origin": "https://elsewhere.example"})
+    assert {"Content-Range", "Content-Length", "Accept-Ranges", "Content-Disposition", "Repr-Digest"} <= set(
+        found.headers["access-control-expose-headers"].split(", ")
+    )
+    asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "GET"}
+    assert "Range" in store.request("OPTIONS", place, None, asked).headers["access-control-allow-headers"].split(", ")
+    assert store.request("GET", place, None, {"If-Match": found.headers["etag"]}).status == 200
+    assert store.request("GET", place, None, {"If-Match": '"another"'}).status == 412
+    link = store.request("POST", f"{place}/download-url", b"").json()["url"]
+    assert store.get(link.removeprefix(store.url)).headers["content-disposition"].startswith("attachment; ")
+    named = upload(store, b"x", "", {"Content-Disposition": "attachment; filename=a; filename*=UTF-8''%C3%BC.tif"})
+    assert named.json()["name"] == "ü.tif"

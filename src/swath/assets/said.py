@@ -15,6 +15,7 @@ from swath.stac.time import parse_temporal
 
 __all__ = ["NAMES", "Said", "check_tags", "check_title", "clean_name", "said_of"]
 
+_IN_TAGS = frozenset(" .-_/:")  # UP42's grammar of tags: commas part them
 _LONGEST, _MOST_TAGS, _LONGEST_NAME = 1_024, 1_000, 200
 _CRS = re.compile(r"(?i)(EPSG|ESRI|IAU_2015|OGC):[A-Za-z0-9]{1,12}")
 
@@ -110,6 +111,9 @@ def check_tags(tags: Sequence[object]) -> tuple[str, ...]:
         raise InvalidRequest(f"tags: {len(tags):,} of them; at most {_MOST_TAGS:,}")
     if not all(isinstance(tag, str) and tag.strip() for tag in tags):
         raise InvalidRequest("tags: each is a string that is not empty")
+    for tag in map(str, tags):
+        if not all(each.isalnum() or each in _IN_TAGS or unicodedata.category(each)[0] == "M" for each in tag):
+            raise InvalidRequest(f"tags: {tag[:40]!r} has more than letters, digits, spaces and . - _ / : in it")
     return tuple(dict.fromkeys(check_title(str(tag), "tags") for tag in tags))
 
 

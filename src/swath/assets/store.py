@@ -201,12 +201,14 @@ class AssetStore:
     # -- again, and away ----------------------------------------------------------------------
 
     def retry(self, delivery_id: str, actor: str) -> DeliveryRecord:
-        """Work on a delivery again, whatever came of it. Conflict while it is worked on."""
+        """Work on a delivery again that failed. Conflict for one that is worked on, or whose collection is there."""
 
         def attempt() -> DeliveryRecord:
             before = self.delivery(delivery_id)
             if before.status == "IN_PROGRESS":
                 raise Conflict(f"the asset {delivery_id} is being worked on")
+            if before.status == "SUCCESSFUL":  # what was changed in its items since would be lost
+                raise Conflict(f"the asset {delivery_id} is SUCCESSFUL; deliver the file again for another collection")
             now = later(before)
             after = replace(before, status="IN_PROGRESS", reason=None, seconds=None, updated=now)
             changes = FileChanges(

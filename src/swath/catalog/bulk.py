@@ -14,6 +14,7 @@ import msgspec
 from swath.catalog.catalog import Catalog
 from swath.catalog.loading import Progress, Told, Watching, load
 from swath.catalog.preparing import Preparing
+from swath.errors import CatalogUnusable
 from swath.formats.reading import Document, Unreadable, read_stream
 from swath.jobs import sync_folder
 from swath.store.records import Mode, Once
@@ -131,6 +132,8 @@ class Bulk:
             out.truncate(0)
             return 0
         place = msgspec.msgpack.decode(packed, type=_Place)
+        if os.fstat(out.fileno()).st_size < place.offset:  # in a catalogue out of a backup, which holds no such files
+            raise CatalogUnusable("the report of this bulk write is not here any more; send what is missing again")
         out.truncate(place.offset)
         for line in out:
             self._count(msgspec.json.decode(line, type=Told))
@@ -167,4 +170,6 @@ def _line(told: Told) -> bytes:
         fields["reason"] = told.reason
     if told.pointer:
         fields["pointer"] = told.pointer
+    if told.notes:
+        fields["notes"] = told.notes
     return msgspec.json.encode(fields) + b"\n"

@@ -58,6 +58,7 @@ class Told:
     outcome: str
     reason: str = ""
     pointer: str = ""
+    notes: tuple[str, ...] = ()  # what was changed in it, and what is not as it should be
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class _Pending:
     id: str | None
     write: PreparedWrite | None  # None where it is refused
     refusal: Refusal | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -217,7 +219,7 @@ class _Loader:
             self.known.add(write.id)
         for warning in made.warnings:
             self.report.warnings.append(Refusal(*place, made.id, warning))
-        yield _Pending(*place, made.id, write)
+        yield _Pending(*place, made.id, write, notes=tuple(made.warnings))
 
     def commit(self, pending: list[_Pending], last: Document | Unreadable) -> None:
         writes = [ready.write for ready in pending if ready.write is not None]
@@ -279,7 +281,7 @@ class _Loader:
                 refusal = _refusal(ready, outcome) if outcome is not None else None
                 if refusal is None:
                     word = outcome.value if outcome is not None and not undone else "not done"
-                    found.append(Told(ready.line, ready.id, word))
+                    found.append(Told(ready.line, ready.id, word, notes=ready.notes))
             if refusal is not None:
                 found.append(Told(ready.line, refusal.id, "refused", refusal.reason, refusal.pointer))
         return found

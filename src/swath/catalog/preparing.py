@@ -25,6 +25,7 @@ from typing import IO
 import msgspec
 
 from swath.catalog.door import Door, door, mended
+from swath.catalog.served import without_times
 from swath.errors import InvalidDocument, SwathError
 from swath.formats.reading import Document, Unreadable
 from swath.stac.document import CollectionDocument, ItemDocument, read_document, read_item
@@ -74,6 +75,7 @@ class Preparing:
     def one(self, document: Document, ledger: Ledger, enter: Door) -> Prepared:
         try:
             raw, fixes = mended(document.raw) if self.fix else (document.raw, [])
+            raw = without_times(raw, ledger)
             if self.absolute is not None:
                 raw = absolute_hrefs(raw, f"{self.absolute.rstrip('/')}/{document.folder}")
             if self.only:

@@ -19,14 +19,12 @@ from swath.access import EVERYTHING, Rule
 from swath.catalog.catalog import Catalog
 from swath.catalog.door import door, mended
 from swath.catalog.history import History
+from swath.catalog.served import without_facts, without_times
 from swath.cql2.queryables import read_declared
 from swath.errors import Conflict, InvalidDocument, NotFound, PreconditionFailed, Unavailable
 from swath.search import StoredItem
 from swath.stac.document import CollectionDocument, ItemDocument, read_collection, read_item
-from swath.stac.links import LinkSpans
-from swath.stac.patching import merge_patch
 from swath.stac.text import decode_compact
-from swath.stac.time import format_instant
 from swath.store.records import (
     CollectionRecord,
     Condition,
@@ -126,7 +124,6 @@ class Writing:
 
     def put_item(self, collection_id: str, item_id: str, raw: bytes, terms: Terms) -> Written:
         """Replace an item. NotFound where there is none, unless the condition is that there be none."""
-        raw = self._as_sent(raw, lambda: self._served_times(collection_id, item_id))
         write, notes = self._ready(raw, lambda text: read_item(text, collection_id, item_id), terms)
         return self._written(write, _mode(terms), terms, _item_named(collection_id, item_id), notes)
 
@@ -165,11 +162,12 @@ class Writing:
         content, compact = decode_compact(raw, "body")
         many = isinstance(content, dict) and "type" not in content and "collections" in content
         raws = _members_of(compact, "collections") if many else [compact]
+        raws = [without_facts(each, {}, self.ledger) for each in raws]
         return not many, self._create(raws, read_collection, "/collections" if many else None, _collection_named, terms)
 
     def put_collection(self, collection_id: str, raw: bytes, terms: Terms) -> Written:
         """Replace a collection's document, not its items. NotFound where there is none."""
-        raw = self._as_sent(raw, lambda: self._served_members(collection_id, terms.rule))
+        raw = without_facts(raw, self._derived(collection_id, terms.rule), self.ledger)
         write, notes = self._ready(raw, lambda text: read_collection(text, collection_id), terms)
         return self._written(write, _mode(terms), terms, _collection_named(collection_id), notes)
 
@@ -185,7 +183,14 @@ class Writing:
         return self._patched(attempt, terms, _collection_named(collection_id))
 
     def delete_collection(self, collection_id: str, terms: Terms, *, cascade: bool) -> Written:
-        """Delete a collection; with `cascade`, also one that holds items. It can be restored with all of them."""
+        """Delete a collection; with `cascade`, also one that holds items. It can be restored with all of them.
+
+        Conflict for one that was made of a delivery.
+        """
+        delivery = self.ledger.files.delivery_of(collection_id)
+        if delivery is not None and delivery.deleted is None:
+            raise Conflict(f"the collection {collection_id!r} was made of the delivery {delivery.id} and goes with it: "
+                           f"DELETE /v2/assets/{delivery.id}")  # fmt: skip
         removal = Removal(Operation.DELETE_COLLECTION, collection_id, collection_id, terms.condition, cascade)
         return self._written(removal, "upsert", terms, _collection_named(collection_id))
 
@@ -232,28 +237,7 @@ class Writing:
             raise NotFound(f"there is no collection {collection_id!r} any more")
         return record
 
-    # -- what is sent back as it was served ----------------------------------------------------
-
-    @staticmethod
-    def _as_sent(raw: bytes, served: Callable[[], dict[str, Any]]) -> bytes:
-        """A document less what Swath had told in it: who reads, changes and sends back does not say that himself."""
-        _, compact = decode_compact(raw, "document")
-        content = msgspec.json.decode(compact)
-        if not isinstance(content, dict):
-            return raw
-        patch = _same(content, served())
-        return merge_patch(compact, msgspec.json.encode(patch)) if patch else raw
-
-    def _served_times(self, collection_id: str, item_id: str) -> dict[str, Any]:
-        item = self.ledger.item(collection_id, item_id)
-        if item is None:
-            return {}
-        missing = LinkSpans.unpack(item.links).missing
-        times = {"created": item.created} if missing & 1 else {}
-        times |= {"updated": item.updated} if missing & 2 else {}
-        return {"properties": {name: format_instant(at) for name, at in times.items()}}
-
-    def _served_members(self, collection_id: str, rule: Rule) -> dict[str, Any]:
+    def _derived(self, collection_id: str, rule: Rule) -> dict[str, Any]:
         try:
             view = self.catalog.collection(collection_id, rule)
         except NotFound:
@@ -266,7 +250,7 @@ class Writing:
         self, raw: bytes, read: Callable[[bytes], ItemDocument | CollectionDocument], terms: Terms
     ) -> tuple[PreparedWrite, tuple[str, ...]]:
         raw, fixes = mended(raw) if terms.fix else (raw, [])
-        document = read(raw)
+        document = read(without_times(raw, self.ledger))
         setting = partial(self.ledger.setting, name="validation")
         enter = door(setting, self.catalog.folder, strictness="enforce")
         notes = enter(document)
@@ -337,19 +321,6 @@ def _members_of(compact: bytes, name: str) -> list[bytes]:
     if not found:
         raise InvalidDocument(f"`{name}` is empty: there is nothing to create", f"/{name}")
     return [bytes(each) for each in found]
-
-
-def _same(content: dict[str, Any], served: dict[str, Any]) -> dict[str, Any]:
-    """A merge patch that takes away what is as it was served; of objects, member by member for `properties`."""
-    patch: dict[str, Any] = {}
-    for name, value in served.items():
-        given = content.get(name)
-        if name == "properties" and isinstance(given, dict):
-            inner = {key: None for key, at in value.items() if given.get(key) == at}
-            patch |= {name: inner} if inner else {}
-        elif name in content and given == value:
-            patch[name] = None
-    return patch
 
 
 def _mode(terms: Terms) -> Mode:

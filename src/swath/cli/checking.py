@@ -22,6 +22,7 @@ import shapely
 from swath import __version__
 from swath.blobs import FOLDER as BLOBS
 from swath.catalog import Catalog
+from swath.catalog.door import SCHEMAS
 from swath.cli.working import open_store
 from swath.config import Settings
 from swath.errors import SwathError
@@ -133,7 +134,7 @@ def _catalogue_findings(folder: Path) -> Iterator[tuple[str, str, str | None]]:
 
 
 def run_backup(folder: Path, file: Path, *, as_json: bool) -> int:
-    revision = backup(folder, file)
+    revision = backup(folder, file, (SCHEMAS,))
     size = file.stat().st_size
     if as_json:
         print(msgspec.json.encode({"file": str(file), "revision": revision, "bytes": size}).decode())

@@ -63,7 +63,7 @@ def candidates(tree: Tree, beside: Beside) -> Iterator[str]:
         elif ending in _PICTURES:
             if _is_placed(tree, name, beside):
                 yield name
-        elif _is_like_data(_head(tree.path(name), _LOOK), ending):
+        elif _is_like_data(_head(tree.path(name), _LOOK)):
             yield name
 
 
@@ -96,15 +96,15 @@ def _head(path: Path, size: int) -> bytes:
         return stream.read(size)
 
 
-def _is_like_data(head: bytes, ending: str) -> bool:
+def _is_like_data(head: bytes) -> bool:
     if head.startswith(_MAGIC) or _refers_elsewhere(head):
         return True
     if head.startswith(b"SQLite format 3\0"):
         return head[68:72] in (b"GPKG", b"GP10", b"GP11")
     start = _text(head)
-    if start.startswith(b"<") and ending in ("xml", ""):
+    if start.startswith(b"<"):
         return _ROOT.search(head) is not None and (b"opengis.net/gml" in head or b"opengis.net/kml" in head)
-    return start.startswith(b"{") and ending in ("json", "") and _FEATURES.search(head) is not None
+    return start.startswith(b"{") and _FEATURES.search(head) is not None
 
 
 def _text(head: bytes) -> bytes:

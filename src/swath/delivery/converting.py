@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -59,14 +60,17 @@ _mine = local()
 
 
 def _sandbox(folder: Path) -> Sandbox:
-    """The sandbox of this thread for a job's folder; that of another job is ended."""
+    """The sandbox of this thread for a job's folder; that of another job is ended.
+
+    A job that is tried again has a new folder of the same name, which a sandbox of the old one cannot see. While the
+    old one is held open, its number is not given to another.
+    """
     found: Sandbox | None = getattr(_mine, "sandbox", None)
-    if found is not None and getattr(_mine, "folder", None) == folder:
+    if found is not None and os.path.samestat(os.fstat(_mine.place), os.stat(folder)):
         return found
-    if found is not None:
-        found.close()
-    _mine.sandbox, _mine.folder = Sandbox(folder), folder
-    made: Sandbox = _mine.sandbox
+    end_sandbox()
+    _mine.place = os.open(folder, os.O_RDONLY)
+    made = _mine.sandbox = Sandbox(folder)
     return made
 
 
@@ -79,6 +83,7 @@ def end_sandbox() -> None:
     found: Sandbox | None = getattr(_mine, "sandbox", None)
     if found is not None:
         found.close()
+        os.close(_mine.place)
         _mine.sandbox = None
 
 

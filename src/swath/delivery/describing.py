@@ -7,7 +7,7 @@ no nulls, no empty strings. Addresses of files begin with `swath:`, in place of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -94,6 +94,9 @@ def _properties(
     codes = {code for each in parts if (code := _code(each.made.facts)) and "data" in each.part.roles}
     if "proj:code" not in told and len(codes) == 1 and not any(each.part.sensor for each in parts):
         told["proj:code"] = codes.pop()
+    data = [each.part.action for each in parts if "data" in each.part.roles]
+    if data and all(action == "vector" for action in data):  # beside rasters in one delivery
+        product = replace(product, data_type="vector", modality=None)
     return told | _system(delivery, facts, account, product) | user_fields(delivery)
 
 

@@ -127,26 +127,29 @@ def _lay_kml(source: Path, target: Path) -> bool:
 
 def _raster(name: str, told: Mapping[str, Any]) -> Scene:
     stem = PurePosixPath(name).stem
-    colors = list(told["colors"])
+    colors, crs = list(told["colors"]), told["crs"] or told.get("crs_beside")
     part = Part(
         key=asset_key(stem), sources=(name,), roles=("data",), title=stem, action="raster",
-        bands=_bands(colors, told), categorical="palette" in colors, sensor=bool(told["rpc"]) and told["crs"] is None,
+        bands=_bands(colors, told), categorical="palette" in colors, sensor=bool(told["rpc"]) and crs is None,
+        crs=told.get("crs_beside"),
     )  # fmt: skip
     return Scene(stem, told.get("datetime"), (part,))
 
 
 def _bands(colors: list[str], told: Mapping[str, Any]) -> tuple[Band, ...]:
-    """Names as the file has them, common names by description or colour interpretation; alpha is no band."""
+    """Names as the file has them, common names by description, else by colour interpretation; alpha is no band."""
     descriptions = list(told.get("descriptions") or [None] * len(colors))
     bands: list[Band] = []
-    for number, (color, description) in enumerate(zip(colors, descriptions, strict=False), 1):
+    seen = list(told.get("wavelengths") or [(None, None)] * len(colors))
+    for number, (color, description, (center, width)) in enumerate(zip(colors, descriptions, seen, strict=False), 1):
         if color == "alpha":
             continue
         said = " ".join(str(description or "").lower().split())
-        common = color if color in _COLOURS else said if said in _COMMON else _ALSO.get(said)
+        known = said if said in _COMMON else _ALSO.get(said)
+        common = known or (color if color in _COLOURS else None)  # what somebody wrote, rather than GDAL's default
         name = str(description or common or f"b{number}")
         taken = any(band.name == name for band in bands)
-        bands.append(Band(f"{name}_{number}" if taken else name, common))
+        bands.append(Band(f"{name}_{number}" if taken else name, common, center, width))
     return tuple(bands)
 
 

@@ -61,6 +61,8 @@ __all__ = ["create_app"]
 
 log = logging.getLogger("swath.http")
 
+# Conditions of which an answer that is kept knows nothing.
+_KNOWS_BETTER = frozenset(("if-modified-since", "if-match", "if-unmodified-since"))
 _QUICK_SECONDS = 0.002
 _WRITERS = 32
 _PATIENCE_SECONDS = 5.0  # for a job to come to a place where it can be left
@@ -202,7 +204,7 @@ class _Application:
                     upload.unlink(missing_ok=True)
         assert self.pool is not None
         # Whether a date is past enough is a question of the time too: the answer is not one to be given again.
-        if route.lane == "search" or "if-modified-since" in call.headers:
+        if route.lane == "search" or not _KNOWS_BETTER.isdisjoint(call.headers.keys()):
             return await self.in_thread(request, route, call, b"")
         mark = _mark(call)
         # Read before the answer is made, so that it is never taken for that of a later state.
@@ -355,6 +357,9 @@ def _note_signals(told: threading.Event) -> None:
 
 
 def check_media_type(request: Request, route: Route) -> None:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(f"{route.path} reads a body as it is, not one in {encoding[:40]!r}")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in route.accepts:
         raise UnsupportedMediaType(

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from swath.catalog import Catalog
 from swath.catalog.bulk import Bulk, BulkOptions, BulkSummary
-from swath.errors import InvalidDocument, InvalidRequest, KeyReused, NotFound, Unavailable
+from swath.errors import Gone, InvalidDocument, InvalidRequest, KeyReused, NotFound, Unavailable
 from swath.http.call import Call
 from swath.http.entities import once_of
 from swath.http.links import JSON, link, segment
@@ -247,7 +247,11 @@ def _results(job: Job) -> Response:
     if job.record.state != "successful":
         raise NotFound(f"the job {job.id} is {job.record.state}: there are no results")
     summary = msgspec.msgpack.decode(job.record.result or b"", type=BulkSummary)
-    return _answer(request.options, summary, job.file("report").open("rb"), request.report)
+    try:
+        report = job.file("report").open("rb")
+    except FileNotFoundError:  # in a catalogue out of a backup, say
+        raise Gone(f"the report of the job {job.id} is not kept here any more; see /jobs/{job.id}") from None
+    return _answer(request.options, summary, report, request.report)
 
 
 def _status(call: Call, jobs: Jobs, job: Job) -> dict[str, Any]:
@@ -269,7 +273,7 @@ def _status(call: Call, jobs: Jobs, job: Job) -> dict[str, Any]:
 
 _RESULTS = {200: (JSON, "report"), 207: (JSON, "report"), 409: (JSON, "report")}
 _REPORT = _RESULTS | {202: (JSON, "job")}
-_FAULTS = (400, 403, 404, 413, 415, 422, 503)
+_FAULTS = (400, 403, 404, 410, 413, 415, 422, 503)
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", *JSON_BODIES)
 
 ROUTES: tuple[Route, ...] = (
@@ -284,7 +288,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/jobs/{job}", job_status, "getJob", "How far a job is", ("job",), None, {200: (JSON, "job")},
           (400, 404, 503), "Jobs", "side"),
     Route("GET", "/jobs/{job}/results", job_results, "getJobResults", "The report of a job", ("job",), None,
-          _RESULTS, (400, 404, 503), "Jobs", "side"),
+          _RESULTS, (400, 404, 410, 503), "Jobs", "side"),
     Route("DELETE", "/jobs/{job}", job_dismissed, "dismissJob", "Stop a job; forget one that has ended", ("job",), None,
           {200: (JSON, "job")}, (400, 403, 404, 503), "Jobs", "write", True),
 )  # fmt: skip

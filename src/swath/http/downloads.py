@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from swath.assets import AssetStore
 from swath.assets.signing import Signed, check_link, sign_link
-from swath.errors import InvalidRequest, RangeNotSatisfiable
+from swath.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
 from swath.http.call import Call
 from swath.http.links import Address
 from swath.http.login import store_of
@@ -55,12 +55,17 @@ def _answer(call: Call, signed: Signed) -> Response:
         "last-modified": formatdate(asset.at // SECOND, usegmt=True),
         "accept-ranges": "bytes",
         "cache-control": "private, no-cache",
-        "content-disposition": disposition(asset.name, asset.media_type),
+        "content-disposition": disposition(
+            asset.name, asset.media_type, saved=signed.disposition.startswith("attachment")
+        ),
         "repr-digest": f"sha-256=:{base64.b64encode(bytes.fromhex(asset.sha256)).decode()}:",
         "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox",
         "x-accel-buffering": "no",
     }
+    wanted = call.headers.get("if-match")
+    if wanted is not None and not _names(wanted, asset):
+        raise PreconditionFailed(f"the file {asset_id} is not the one that If-Match names")
     if _has(call, asset):
         return Response(status_code=304, headers=headers)
     at_store = store.vault.blobs.sign(asset.blob, "GET" if call.method == "GET" else "HEAD", call.settings.link_seconds)
@@ -87,21 +92,24 @@ async def _ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def disposition(name: str, media_type: str) -> str:
-    """RFC 6266: the name in ASCII, and as it is. What is shown in a browser is pictures and text only."""
-    kind = (
-        "inline" if media_type.startswith(("image/", "text/plain")) and not _ACTIVE.search(media_type) else "attachment"
-    )
+def disposition(name: str, media_type: str, *, saved: bool = False) -> str:
+    """RFC 6266: the name in ASCII, and as it is. What is shown in a browser is pictures and text only, unless the file
+    is asked for to be `saved`."""
+    shown = media_type.startswith(("image/", "text/plain")) and not _ACTIVE.search(media_type) and not saved
+    kind = "inline" if shown else "attachment"
     plain = "".join(each if each.isascii() and each.isprintable() and each not in '"\\' else "_" for each in name)
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _has(call: Call, asset: AssetRecord) -> bool:
     asked = call.headers.get("if-none-match")
-    if asked is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in asked.split(",")]
-    return "*" in tags or f'"{asset.sha256}"' in tags
+    return asked is not None and _names(asked.replace("W/", ""), asset)
+
+
+def _names(tags: str, asset: AssetRecord) -> bool:
+    """Whether a list of ETags names a file."""
+    listed = [tag.strip() for tag in tags.split(",")]
+    return "*" in listed or f'"{asset.sha256}"' in listed
 
 
 def _range(call: Call, asset: AssetRecord) -> tuple[int, int] | None:

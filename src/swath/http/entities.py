@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from swath.catalog import CollectionView
 from swath.catalog.request import read_instant
-from swath.errors import InvalidRequest
+from swath.errors import InvalidRequest, PreconditionFailed
 from swath.http.call import Call
 from swath.http.kept import Keepable
 from swath.http.links import GEOJSON, JSON
@@ -45,6 +45,7 @@ def item_entity(call: Call, item: StoredItem, status: int = 200, headers: Mappin
     """An item. Its bytes follow from its version and from where the caller sees the API."""
     shown = hashlib.blake2b(call.address.base.encode(), digest_size=8).digest()
     made = _headers(call, item.collection, item.seq, shown, item.updated) | dict(headers or {})
+    _check_wanted(call, made["etag"], item.updated)
     if status == 200 and _has(call, made["etag"], item.updated):
         return Response(status_code=304, headers=made)
     return Keepable(item_bytes(item, call.address), status, made, GEOJSON)
@@ -58,6 +59,7 @@ def collection_entity(
     shown = hashlib.blake2b(body, digest_size=8).digest()
     changed = call.catalog.changed_at(view)
     made = _headers(call, view.id, view.seq, shown, changed) | dict(headers or {})
+    _check_wanted(call, made["etag"], changed)
     if status == 200 and _has(call, made["etag"], changed):
         return Response(status_code=304, headers=made)
     return Keepable(body, status, made, JSON)
@@ -70,6 +72,21 @@ def _headers(call: Call, collection_id: str, seq: int, shown: bytes, changed: in
         "last-modified": formatdate(changed // SECOND, usegmt=True),
         "cache-control": call.catalog.cache_control(collection_id),
     }
+
+
+def _check_wanted(call: Call, etag: str, changed: int) -> None:
+    """PreconditionFailed where a reader wants other bytes than there are (RFC 9110, 13.1.1 and 13.1.4)."""
+    if call.method not in ("GET", "HEAD"):
+        return
+    wanted = _header(call, "if-match")
+    if wanted is not None:
+        strong = {_plain(tag) for weak, tag in _etags("If-Match", wanted) if not weak}
+        fits = wanted.strip() == "*" or etag in strong
+    else:
+        since = _instant(call.headers.get("if-unmodified-since"))
+        fits = since is None or changed // SECOND <= since
+    if not fits:
+        raise PreconditionFailed("what is here is not what the condition of the request names; read it without one")
 
 
 def _has(call: Call, etag: str, changed: int) -> bool:

@@ -53,6 +53,7 @@ def problem(error: Exception, instance: str) -> Response:
         "description": words,
         "detail": words,
         "message": words,
+        "details": words,
         "instance": instance,
     }
     if isinstance(error, errors.InvalidFilter) and error.at is not None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.responses import Response
 
 from swath.assets import AssetStore
 from swath.assets.said import NAMES, Said, check_tags, check_title, clean_name, said_of
 from swath.catalog import build_search
-from swath.errors import InvalidRequest, UnsupportedMediaType
+from swath.errors import Conflict, InvalidRequest, UnsupportedMediaType
 from swath.http.call import Call
 from swath.http.downloads import PREFIX, download, download_url
 from swath.http.links import JSON
@@ -36,6 +38,7 @@ _FILTERS = (
 )  # fmt: skip
 _PARAMETERS = (*_FILTERS, *_SEARCHED, "page", "size", "sort")
 _SIZE, _MOST = 20, 1_000
+_EXTENDED = re.compile(r"filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
 
 
 # -- listing -------------------------------------------------------------------------------------
@@ -232,7 +235,11 @@ def delete(call: Call) -> Response:
     """To the trash, with the collection and items made of it."""
     call.parameters(())
     store = store_of(call)
-    store.delete(store.asset(call.path["file"]).delivery, call.actor)
+    asset = store.asset(call.path["file"])
+    if asset.id != asset.delivery:
+        raise Conflict(f"the file {asset.id} was made of the delivery {asset.delivery} and goes with it: "
+                       f"DELETE /v2/assets/{asset.delivery}")  # fmt: skip
+    store.delete(asset.delivery, call.actor)
     return Response(status_code=204)
 
 
@@ -297,6 +304,9 @@ def _named(call: Call) -> str | None:
     given = call.headers.get("content-disposition")
     if not given:
         return None
+    extended = _EXTENDED.search(given)  # which comes first (RFC 6266, 4.3)
+    if extended is not None:
+        return unquote(extended[1], "utf-8", "replace")
     found = parse_options_header(given.encode())[1].get(b"filename")
     return found.decode("utf-8", "replace") if found else None
 
@@ -323,10 +333,10 @@ ROUTES: tuple[Route, ...] = (
           ("multipart/form-data", "application/octet-stream", "application/zip", "application/x-tar", "image/tiff")),
     Route("GET", _ONE, download, "getAsset", "The bytes of a file, or a range of them",
           ("file", "Expires", "Signature", "response-content-disposition"), None,
-          {200: ("*/*", "text"), 206: ("*/*", "text"), 304: ("", ""), 307: ("", "")}, (*_FAULTS, 416), "Store",
+          {200: ("*/*", "text"), 206: ("*/*", "text"), 304: ("", ""), 307: ("", "")}, (*_FAULTS, 412, 416), "Store",
           "stream"),
     Route("DELETE", _ONE, delete, "deleteAsset", "Delete a delivery with all that was made of it", ("file",), None,
-          {204: ("", "")}, _FAULTS, "Store", "write", True),
+          {204: ("", "")}, (*_FAULTS, 409), "Store", "write", True),
     Route("GET", f"{_ONE}/metadata", metadata, "getAssetMetadata", "What is known of a file", ("file",), None, _META,
           _FAULTS, "Store", "side"),
     Route("POST", f"{_ONE}/metadata", replace_metadata, "setAssetMetadata", "Set title and tags; what is left out is "

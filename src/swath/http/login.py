@@ -6,6 +6,7 @@ token. Where a password is set, it is asked for, and the store wants the token.
 
 from __future__ import annotations
 
+import base64
 import hmac
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from swath.assets import AssetStore
 from swath.assets.signing import Tokens
-from swath.errors import InvalidRequest, NotAllowed, NotAuthenticated, NotFound
+from swath.errors import InvalidRequest, NotAllowed, NotAuthenticated, NotFound, UnsupportedMediaType
 from swath.http.call import Call
 from swath.http.guard import check_store
 from swath.http.links import JSON
@@ -56,15 +57,37 @@ def token(call: Call) -> Response:
     if grant == "refresh_token":
         tokens.subject(form.get("refresh_token", ""), "refresh")
     elif grant in ("password", "client_credentials"):
-        given = form.get("password") or form.get("client_secret") or ""
-        wanted = call.settings.store_password
-        if wanted is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
-            raise NotAuthenticated("this is not the password of the local account")
+        _check_password(call, form.get("password") or form.get("client_secret") or "")
     else:
         raise InvalidRequest(f"grant_type: {str(grant)[:40]!r} is none of password, client_credentials, refresh_token")
     answer = json_answer(tokens.give(store.account.workspace_id))
     answer.headers["cache-control"] = "no-store"
     return answer
+
+
+def old_token(call: Call) -> Response:
+    """As UP42 gave tokens to 2024: to a project's id and key as name and password (RFC 7617)."""
+    store = _served(call)
+    if _form(call.body).get("grant_type") != "client_credentials":
+        raise UnsupportedMediaType("grant_type: client_credentials is asked for")
+    scheme, _, given = call.headers.get("authorization", "").partition(" ")
+    try:
+        pair = base64.b64decode(given, validate=True).decode() if scheme.lower() == "basic" else ""
+    except ValueError:
+        pair = ""
+    if ":" not in pair:
+        raise NotAuthenticated("Authorization: Basic, with a name and the password, is asked for")
+    _check_password(call, pair.partition(":")[2])
+    told = Tokens(call.catalog.ledger.secret).give(store.account.workspace_id)
+    answer = json_answer({"data": {"accessToken": told["access_token"]}, "error": None, **told})
+    answer.headers["cache-control"] = "no-store"
+    return answer
+
+
+def _check_password(call: Call, given: str) -> None:
+    wanted = call.settings.store_password
+    if wanted is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
+        raise NotAuthenticated("this is not the password of the local account")
 
 
 def _form(body: bytes) -> dict[str, str]:
@@ -86,6 +109,8 @@ def userinfo(call: Call) -> Response:
 
 ROUTES: tuple[Route, ...] = (
     Route("POST", f"{REALM}/token", token, "getToken", "A token of the local account, for UP42's clients", (), "form",
+          {200: (JSON, "object")}, (400, 401, 403, 404, 413, 415, 503), "Login", "side", accepts=_FORM),
+    Route("POST", "/oauth/token", old_token, "getOldToken", "The same as UP42 gave it to 2024", (), "form",
           {200: (JSON, "object")}, (400, 401, 403, 404, 413, 415, 503), "Login", "side", accepts=_FORM),
     Route("GET", f"{REALM}/userinfo", userinfo, "getUserInfo", "Whose token it is", (), None,
           {200: (JSON, "object")}, (400, 401, 403, 404, 503), "Login", "side"),

@@ -12,8 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Compression", "Cors"]
 
-_EXPOSED = b"Allow, Content-Language, ETag, Last-Modified, Link, Location, Retry-After, Swath-Notes"
-_REQUESTED = b"Accept, Authorization, Content-Type, If-None-Match"
+_EXPOSED = (
+    b"Accept-Ranges, Allow, Content-Disposition, Content-Language, Content-Length, Content-Range, ETag, Last-Modified, "
+    b"Link, Location, Repr-Digest, Retry-After, Swath-Notes"
+)
+_REQUESTED = b"Accept, Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range"
 _SMALLEST = 700
 _LARGE = 256_000
 _COMPRESSIBLE = re.compile(

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -210,11 +209,22 @@ class _Form:
 
 
 def check_digest(header: str | None, received: Received) -> None:
-    """Repr-Digest, or Content-Digest (RFC 9530): InvalidRequest where a SHA-256 is named, and is another."""
-    for part in (header or "").split(","):
+    """Repr-Digest, or Content-Digest (RFC 9530): InvalidRequest where a SHA-256 or SHA-512 is named, and is another.
+
+    So is what cannot be read: who sends a digest believes that it is compared. Other algorithms are passed over.
+    """
+    for part in (header or "").split(",") if header else ():
         found = _DIGEST.fullmatch(part)
-        if found is None or found[1] != "sha-256":
-            continue  # what we do not know of is passed over, as the RFC says
-        told: Any = base64.b64encode(bytes.fromhex(received.sha256)).decode()
+        if found is None:
+            raise InvalidRequest(f"Repr-Digest: {part.strip()[:60]!r} is no digest, such as sha-256=:BASE64:")
+        if found[1] == "sha-256":
+            told = base64.b64encode(bytes.fromhex(received.sha256)).decode()
+        elif found[1] == "sha-512":
+            with received.path.open("rb") as stream:
+                told = base64.b64encode(hashlib.file_digest(stream, "sha512").digest()).decode()
+        else:
+            continue
         if found[2] != told:
-            raise InvalidRequest(f"the SHA-256 of what arrived is :{told}:, not :{found[2][:60]}: as Repr-Digest says")
+            raise InvalidRequest(
+                f"the {found[1]} of what arrived is :{told}:, not :{found[2][:90]}: as Repr-Digest says"
+            )

@@ -161,7 +161,7 @@ def functions(call: Call) -> Response:
 
 def queryables(call: Call) -> Response:
     found = call.catalog.queryables(call.path.get("collection"), call.rule)
-    return _names(call, {"title": "Queryables", **found})
+    return names_answer(call, {"title": "Queryables", **found})
 
 
 def declare(call: Call) -> Response:
@@ -174,7 +174,7 @@ def declare(call: Call) -> Response:
         found = call.catalog.queryables(call.path["collection"], call.rule)
     except NotFound:  # it was declared before, under the same key, and the collection is gone since
         found = msgspec.json.decode(call.body)
-    return _names(call, {"title": "Queryables", **found}, 201 if outcome is Outcome.CREATED else 200)
+    return names_answer(call, {"title": "Queryables", **found}, 201 if outcome is Outcome.CREATED else 200)
 
 
 def undeclare(call: Call) -> Response:
@@ -187,10 +187,10 @@ def undeclare(call: Call) -> Response:
 
 def sortables(call: Call) -> Response:
     properties = call.catalog.sortables(call.path.get("collection"), call.rule)
-    return _names(call, {"title": "Sortables", "properties": properties, "additionalProperties": False})
+    return names_answer(call, {"title": "Sortables", "properties": properties, "additionalProperties": False})
 
 
-def _names(call: Call, members: dict[str, Any], status: int = 200) -> Response:
+def names_answer(call: Call, members: dict[str, Any], status: int = 200) -> Response:
     call.parameters(())
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": _here(call), "type": "object"}
     return json_answer({**head, **members}, SCHEMA, status)
@@ -299,12 +299,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/collections", collections, "getCollections", "All collections", ("limit", "token", "as-of"),
           answers={200: (JSON, "collections")}, faults=(400, 410, 503)),
     Route("GET", "/collections/{collection}", collection, "getCollection", "One collection",
-          ("collection", "as-of"), answers={200: (JSON, "collection"), 304: ("", "")}, faults=(400, 404, 410, 503)),
+          ("collection", "as-of"), answers={200: (JSON, "collection"), 304: ("", "")},
+          faults=(400, 404, 410, 412, 503)),
     Route("GET", "/collections/{collection}/items", items, "getItems", "Items of a collection",
           ("collection", *ITEM_PARAMETERS), answers=_PAGE, faults=(400, 404, 410, 503), lane="quick"),
     Route("GET", "/collections/{collection}/items/{item}", item, "getItem", "One item",
           ("collection", "item", "as-of", "asset-href-mode"), answers={200: (GEOJSON, "item"), 304: ("", "")},
-          faults=(400, 401, 403, 404, 410, 503), lane="quick"),
+          faults=(400, 401, 403, 404, 410, 412, 503), lane="quick"),
     Route("GET", "/collections/{collection}/queryables", queryables, "getCollectionQueryables",
           "What the items of a collection can be filtered by", ("collection",),
           answers={200: (SCHEMA, "names")}, faults=(400, 404, 503)),

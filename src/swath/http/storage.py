@@ -39,6 +39,11 @@ __all__ = ["CLASSES", "FACE", "ROUTES"]
 
 FACE = "/v2/assets/stac"
 _DEFAULT = 10
+# What UP42's documents list, beside the short names.
+_ALWAYS: dict[str, dict[str, Any]] = {
+    "constellation": {"type": "string"}, "gsd": {"type": "number"}, "eo:cloud_cover": {"type": "number"},
+    "cloud_cover": {"type": "number", "description": "another name of eo:cloud_cover"},
+}  # fmt: skip
 _STORED: Predicate = Not(IsNull(Property("up42-system:asset_id")))
 _STAC, _OGC = "https://api.stacspec.org", "http://www.opengis.net/spec"
 _PARTS = ("core", "collections", "ogcapi-features", "item-search", "item-search#filter", "item-search#sort",
@@ -83,6 +88,18 @@ def _by(handler: Callable[[Call], Response]) -> Callable[[Call], Response]:
         return handler(_faced(call))
 
     return faced
+
+
+def queryables(call: Call) -> Response:
+    """What filters of this face can name: here a short name is UP42's, and means its property even where no item has
+    it yet, or has another of that very name."""
+    faced = _faced(call)
+    found = faced.catalog.queryables(faced.path.get("collection"), faced.rule)
+    known: dict[str, Any] = {name: {"title": name, **kind} for name, kind in _ALWAYS.items()} | found["properties"]
+    for alias, name in ALIASES.items():
+        meant = known.get(name) or {"type": "array" if alias == "tags" else "string"}
+        known[alias] = {**meant, "title": alias, "description": f"another name of {name}"}
+    return stac.names_answer(faced, {"title": "Queryables", **found, "properties": known})
 
 
 def catalog(call: Call) -> Response:
@@ -312,20 +329,20 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{FACE}/collections", collections, "getStorageCollections", "Collections, the youngest first",
           ("workspace_id", "limit", "token"), None, {200: (JSON, "collections")}, _FAULTS, "Storage"),
     Route("GET", _COLLECTION, collection, "getStorageCollection", "One collection", ("collection",), None,
-          {200: (JSON, "collection"), 304: ("", "")}, _FAULTS, "Storage"),
+          {200: (JSON, "collection"), 304: ("", "")}, (*_FAULTS, 412), "Storage"),
     Route("DELETE", _COLLECTION, delete_collection, "deleteStorageCollection", "Delete a collection, its items and the "
           "delivery they were made of", ("collection",), None, {204: ("", "")}, _CHANGES, "Storage", "write", True),
     Route("GET", f"{_COLLECTION}/items", items, "getStorageItems", "Items of a collection",
           ("collection", *_SEARCHED), None, _PAGE, _FAULTS, "Storage"),
     Route("GET", f"{_COLLECTION}/items/{{item}}", _by(stac.item), "getStorageItem", "One item",
-          ("collection", "item", "as-of", "asset-href-mode"), None, _ITEM, _FAULTS, "Storage"),
+          ("collection", "item", "as-of", "asset-href-mode"), None, _ITEM, (*_FAULTS, 412), "Storage"),
     Route("PATCH", f"{_COLLECTION}/items/{{item}}", patch_item, "patchStorageItem", "Change title or tags",
           ("collection", "item"), "storagePatch", {200: (GEOJSON, "item")}, _CHANGES, "Storage", "write", True,
           ("application/json", "application/merge-patch+json", "application/geo+json")),
-    Route("GET", f"{_COLLECTION}/queryables", _by(stac.queryables), "getStorageCollectionQueryables",
+    Route("GET", f"{_COLLECTION}/queryables", queryables, "getStorageCollectionQueryables",
           "What the items of a collection can be filtered by", ("collection",), None, {200: (SCHEMA, "names")}, _FAULTS,
           "Storage"),
-    Route("GET", f"{FACE}/queryables", _by(stac.queryables), "getStorageQueryables", "What items can be filtered by",
+    Route("GET", f"{FACE}/queryables", queryables, "getStorageQueryables", "What items can be filtered by",
           (), None, {200: (SCHEMA, "names")}, _FAULTS, "Storage"),
     Route("GET", f"{FACE}/sortables", _by(stac.sortables), "getStorageSortables", "What items can be sorted by",
           (), None, {200: (SCHEMA, "names")}, _FAULTS, "Storage"),

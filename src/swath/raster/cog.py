@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 
 from swath.raster.footprints import footprint_of
 from swath.raster.mosaics import assemble
-from swath.raster.opening import READING, Refused, opened, whole_number
+from swath.raster.opening import READING, Refused, colors_of, opened, whole_number
 from swath.raster.tasks import MakeCog
 
 __all__ = ["facts_of", "make_cog"]
@@ -92,6 +92,7 @@ def facts_of(path: str) -> dict[str, Any]:
         crs = cog.crs
         placed = cog.transform != Affine.identity()
         epsg = crs.to_epsg() if crs is not None else None
+        colors = colors_of(cog)
         return {
             "shape": [cog.height, cog.width],
             "transform": [float(each) for each in tuple(cog.transform)[:6]] if placed else None,
@@ -103,7 +104,7 @@ def facts_of(path: str) -> dict[str, Any]:
                 {
                     "data_type": _data_type(str(cog.dtypes[number])),
                     "nodata": whole_number(cog.nodatavals[number]),
-                    "color": cog.colorinterp[number].name,
+                    "color": colors[number],
                     "description": cog.descriptions[number],
                     "scale": cog.scales[number],
                     "offset": cog.offsets[number],

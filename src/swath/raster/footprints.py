@@ -14,7 +14,7 @@ from rasterio.warp import transform
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
-from swath.raster.opening import READING
+from swath.raster.opening import READING, colors_of
 from swath.stac.antimeridian import cut_polygon
 
 __all__ = ["footprint_of", "on_the_globe", "plain"]
@@ -78,8 +78,8 @@ def _mask(dataset: Any) -> NDArray[np.bool_] | None:
     size = max(1, round(dataset.height / shrink)), max(1, round(dataset.width / shrink))
     mask = np.zeros(size, bool)
     try:
-        for band in range(1, dataset.count + 1):
-            if dataset.colorinterp[band - 1].name != "alpha":
+        for band, color in enumerate(colors_of(dataset), 1):
+            if color != "alpha":
                 mask |= dataset.read_masks(band, out_shape=size) > 0
             if mask.all():
                 break

@@ -23,7 +23,17 @@ from rasterio.io import DatasetReader
 from swath.limits import LIMITS
 from swath.raster.drivers import RASTERS
 
-__all__ = ["MEDIA_TYPES", "READING", "Refused", "check_path", "environment", "members_of", "opened", "whole_number"]
+__all__ = [
+    "MEDIA_TYPES",
+    "READING",
+    "Refused",
+    "check_path",
+    "colors_of",
+    "environment",
+    "members_of",
+    "opened",
+    "whole_number",
+]
 
 MEDIA_TYPES = {
     "GTiff": "image/tiff; application=geotiff", "JP2OpenJPEG": "image/jp2", "PNG": "image/png", "JPEG": "image/jpeg",
@@ -33,6 +43,7 @@ MEDIA_TYPES = {
     "KML": "application/vnd.google-earth.kml+xml", "LIBKML": "application/vnd.google-earth.kml+xml",
 }  # fmt: skip
 READING = (RasterioError, CPLE_BaseError, OSError)  # what is raised where a file cannot be read to its end
+_ALPHA = frozenset(("alpha", "mask", "transparency", "opacity", "validity"))
 _FREE = 64_000_000  # decoded bytes that any file may have
 _BLOCK = 256_000_000  # decoded bytes of one block, over the bands that are in it
 
@@ -114,6 +125,19 @@ def members_of(dataset: Any, path: str) -> tuple[str, ...]:
     named = [name if name.startswith("NETCDF:") else f"NETCDF:{name.partition(':')[2]}" for name in dataset.subdatasets]
     plain = [name.removeprefix("NETCDF:").replace('"', "") for name in named]
     return tuple(f'NETCDF:"{path}":{name.removeprefix(path + ":")}' for name in plain if name.startswith(path + ":"))
+
+
+def colors_of(dataset: Any) -> list[str]:
+    """What each band is shown as, in GDAL's words.
+
+    A fourth band of bytes is taken for alpha unless somebody says otherwise: of one that is described as another
+    thing, it is not believed, nor are the colours of the others.
+    """
+    found = [color.name for color in dataset.colorinterp]
+    described = [(text or "").strip().lower() for text in dataset.descriptions]
+    if any(color == "alpha" and text and text not in _ALPHA for color, text in zip(found, described, strict=True)):
+        return ["undefined"] * len(found)
+    return found
 
 
 def _check_siblings(dataset: Any, path: Path) -> None:

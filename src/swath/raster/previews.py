@@ -10,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 
-from swath.raster.opening import READING, Refused, opened
+from swath.raster.opening import READING, Refused, colors_of, opened
 from swath.raster.tasks import MakePreview
 
 __all__ = ["make_preview"]
@@ -96,15 +96,12 @@ def _range(kind: str, known: NDArray[np.float32], stretch: bool) -> tuple[float,
 
 
 def _bands(source: Any, task: MakePreview) -> list[int]:
-    """The bands to show: those asked for, else red, green and blue by what they are or are called, else the first."""
+    """The bands to show: those asked for, else red, green and blue by name or by colour, else the first."""
     if task.bands:
         if not all(1 <= band <= source.count for band in task.bands) or len(task.bands) not in (1, 3):
             raise Refused(f"{Path(task.source).name}: there are no bands {', '.join(map(str, task.bands))} to show")
         return list(task.bands)
-    colours = list(source.colorinterp)
-    if all(colour in colours for colour in _COLOURS):
-        return [colours.index(colour) + 1 for colour in _COLOURS]
-    named = [(description or "").lower() for description in source.descriptions]
-    if all(name in named for name in _NAMES):
-        return [named.index(name) + 1 for name in _NAMES]
+    for called in ([(description or "").lower() for description in source.descriptions], colors_of(source)):
+        if all(name in called for name in _NAMES):
+            return [called.index(name) + 1 for name in _NAMES]
     return [1]

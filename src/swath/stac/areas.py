@@ -179,7 +179,8 @@ def _cut(areas: _Areas, numbers: list[int], wide: Flags, beyond: Flags) -> None:
     """Cut the polygon of some rings at the antimeridian, where it is plain that it lies there."""
     rings = [areas.positions(number) for number in numbers]
     at = areas.rings[next(number for number in numbers if wide[number] or beyond[number])].at
-    if wide[numbers[0]] and not beyond[numbers].any() and not areas.way.across and _is_box(rings[0]):
+    pole = turns_of(unrolled(rings[0][:, 0]))  # a circle of latitude has the corners of a box, if a flat one
+    if wide[numbers[0]] and not pole and not beyond[numbers].any() and not areas.way.across and _is_box(rings[0]):
         areas.uncut = True
         areas.literal.add(areas.rings[numbers[0]].polygon)
         areas.findings.warning(
@@ -187,7 +188,6 @@ def _cut(areas: _Areas, numbers: list[int], wide: Flags, beyond: Flags) -> None:
         )
         return
     cut, crossed = cut_polygon(rings) if areas.way.cuts and not areas.crowded else (None, False)
-    pole = turns_of(unrolled(rings[0][:, 0]))
     done = None if cut is None else "cut at the antimeridian" + (" and closed over the pole" if pole else "")
     if beyond[numbers].any():
         areas.findings.error(at, "a longitude is not between -180 and 180", done)

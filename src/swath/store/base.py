@@ -120,6 +120,9 @@ class Ledger(Protocol):
     def prune(self, seconds: float) -> int:
         """Take away what ended longer ago than so many seconds, in short transactions; the revision reached."""
 
+    def committed(self, instant: int) -> bool:
+        """Whether there was a commit at the very instant, in microseconds since 1970."""
+
     def revision_at(self, instant: int) -> int:
         """The revision of the catalogue at an instant, in microseconds since 1970."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import apsw
 
@@ -14,9 +15,13 @@ from swath.store.sqlite.schema import one
 
 __all__ = ["backup", "restore"]
 
+_BESIDE = "beside"  # a table that backups alone have
 
-def backup(folder: Path, target: Path) -> int:
+
+def backup(folder: Path, target: Path, beside: Sequence[str] = ()) -> int:
     """Write the catalogue as it is at this moment to a file; the revision that it holds.
+
+    `beside` names folders in the catalogue's whose files come with it.
 
     The file appears when it is complete and durable. CatalogUnusable where there is no catalogue, InvalidRequest where
     the file is there already. VACUUM INTO reads in one transaction: it neither waits for writers nor starts over.
@@ -27,9 +32,10 @@ def backup(folder: Path, target: Path) -> int:
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
         connection.execute("VACUUM INTO ?", (str(unfinished),))
-        copy = apsw.Connection(str(unfinished), flags=apsw.SQLITE_OPEN_READONLY)
+        copy = apsw.Connection(str(unfinished))
         try:
             revision = int(one(copy, "SELECT rev FROM head"))
+            _take_in(copy, folder, beside)
         finally:
             copy.close()
         _sync(unfinished)
@@ -41,6 +47,35 @@ def backup(folder: Path, target: Path) -> int:
         connection.close()
         unfinished.unlink(missing_ok=True)
     return revision
+
+
+def _take_in(copy: apsw.Connection, folder: Path, beside: Sequence[str]) -> None:
+    """Keep the files of some folders in a table of the copy, by their paths below the catalogue's folder."""
+    every = (path for name in beside for path in sorted((folder / name).rglob("*")))
+    files = [path for path in every if path.is_file() and not path.is_symlink()]
+    if not files:
+        return
+    with copy:
+        copy.execute(f"CREATE TABLE {_BESIDE}(name TEXT PRIMARY KEY, data BLOB NOT NULL)")
+        for path in files:
+            row = (path.relative_to(folder).as_posix(), path.read_bytes())
+            copy.execute(f"INSERT INTO {_BESIDE} VALUES (?, ?)", row)
+
+
+def _give_out(copy: apsw.Connection, folder: Path) -> None:
+    """Write those files below a folder, and take the table away."""
+    if one(copy, "SELECT 1 FROM sqlite_schema WHERE name = ?", (_BESIDE,)) is None:
+        return
+    for name, data in list(copy.execute(f"SELECT name, data FROM {_BESIDE}")):
+        parts = PurePosixPath(str(name)).parts
+        if not isinstance(data, bytes) or not parts or ".." in parts or parts[0] == "/":
+            raise CatalogUnusable(f"the backup holds {str(name)[:80]!r}, which is no path below a folder")
+        path = folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        _sync(path)
+        _sync(path.parent)
+    copy.execute(f"DROP TABLE {_BESIDE}")
 
 
 def restore(source: Path, folder: Path) -> int:
@@ -57,7 +92,7 @@ def restore(source: Path, folder: Path) -> int:
     target = folder / schema.FILE_NAME
     unfinished = folder / f".{schema.FILE_NAME}.{secrets.token_hex(6)}"
     try:
-        revision = _copy(source, unfinished)
+        revision = _copy(source, unfinished, folder)
         os.replace(unfinished, target)
         _sync(folder)
         _sync(folder.parent)
@@ -68,8 +103,8 @@ def restore(source: Path, folder: Path) -> int:
     return revision
 
 
-def _copy(source: Path, unfinished: Path) -> int:
-    """The file with a new epoch, checked page by page."""
+def _copy(source: Path, unfinished: Path, folder: Path) -> int:
+    """The file with a new epoch, checked page by page; what was beside it goes to the folder."""
     try:
         original = apsw.Connection(f"{source.resolve().as_uri()}?immutable=1",
                                    flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)  # fmt: skip
@@ -98,6 +133,7 @@ def _copy(source: Path, unfinished: Path) -> int:
                 if one(copy, "SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)) is not None:
                     copy.execute(f"UPDATE {table} SET generation = 0, data = x'', sum = ?",
                                  (schema.manifest_sum(0, b""),))  # fmt: skip
+        _give_out(copy, folder)
         copy.execute("PRAGMA journal_mode = WAL")
         revision = int(one(copy, "SELECT rev FROM head"))
     finally:

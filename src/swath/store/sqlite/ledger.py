@@ -159,6 +159,9 @@ class SqliteLedger:
     def horizon(self, seconds: float) -> int:
         return self.revision_at(time.time_ns() // 1000 - int(seconds * 1e6))
 
+    def committed(self, instant: int) -> bool:
+        return one(self._reader(), 'SELECT 1 FROM "commit" WHERE at = ?', (instant,)) is not None
+
     def revision_at(self, instant: int) -> int:
         sql = 'SELECT rev FROM "commit" WHERE at <= ? ORDER BY at DESC LIMIT 1'
         found = one(self._reader(), sql, (instant,))

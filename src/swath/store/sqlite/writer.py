@@ -59,7 +59,6 @@ class Terms:
     dry_run: bool = False
 
 
-_NO_TERMS = Terms()
 _OF_ITEMS = (Operation.PUT_ITEM, Operation.DELETE_ITEM)
 
 
@@ -79,7 +78,9 @@ class _Request:
     calls: SimpleQueue[None] = field(default_factory=SimpleQueue)  # that wake its thread; an Event is ten times slower
 
     def __post_init__(self) -> None:
-        if len(self.writes) == 1 and self.terms == _NO_TERMS:
+        terms = self.terms
+        alone = terms.once is None and terms.marks is None and terms.files is None and not terms.dry_run
+        if alone and len(self.writes) == 1:  # which is done or not, so that `atomic` says nothing
             write = self.writes[0]
             self.plain = isinstance(write, PreparedWrite | Removal) and write.operation in _OF_ITEMS
 
