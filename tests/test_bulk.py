@@ -134,6 +134,23 @@ def ended(server: Server, place: str) -> dict[str, Any]:
     raise AssertionError(told)
 
 
+def test_a_job_that_is_stopped_tells_what_was_done_by_then(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(make_collection("c")))
+    assert run_swath("load", tmp_path / "catalog", tmp_path / "c.json").returncode == 0
+    body = lines(*(make_item(f"{number:06d}") for number in range(60_000)))
+    with serving(tmp_path / "catalog") as server:
+        place = upload(server, body, Prefer="respond-async").headers["location"].removeprefix(server.url)
+        while not server.get(place).json()["counts"].get("line"):
+            time.sleep(0.02)
+        assert server.request("DELETE", place).status == 200
+        assert ended(server, place)["status"] == "dismissed"
+        told = server.get(f"{place}/results").json()
+        there = server.get("/search?limit=1").json()["numberMatched"]
+        assert 0 < there < 60_000
+        assert told["created"] == there
+        assert [each["outcome"] for each in told["items"]].count("created") == there
+
+
 def test_a_job_goes_on_after_a_kill_behind_what_was_committed(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(make_collection("c")))
     assert run_swath("load", tmp_path / "catalog", tmp_path / "c.json").returncode == 0

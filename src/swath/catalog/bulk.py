@@ -19,7 +19,7 @@ from swath.formats.reading import Document, Unreadable, read_stream
 from swath.jobs import sync_folder
 from swath.store.records import Mode, Once
 
-__all__ = ["Bulk", "BulkOptions", "BulkSummary"]
+__all__ = ["Bulk", "BulkOptions", "BulkSummary", "summary_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,10 @@ class BulkSummary:
     ignored: int = 0
     refused: int = 0
     not_done: int = 0  # good ones, where it was all or nothing
+
+    def count(self, outcome: str) -> None:
+        name = outcome.replace(" ", "_")
+        setattr(self, name, getattr(self, name) + 1)
 
     @property
     def done(self) -> int:
@@ -148,14 +152,17 @@ class Bulk:
         out.write(b"".join(_line(each) for each in told))
 
     def _count(self, told: Told) -> None:
-        summary = self.summary
         self.done += 1
-        if told.outcome == "refused":
-            summary.refused += 1
-        elif told.outcome == "not done":
-            summary.not_done += 1
-        else:
-            setattr(summary, told.outcome, getattr(summary, told.outcome) + 1)
+        self.summary.count(told.outcome)
+
+
+def summary_of(report: IO[bytes]) -> BulkSummary:
+    """What a report tells, that of a write which was not ended too."""
+    summary = BulkSummary()
+    for line in report:
+        summary.count(msgspec.json.decode(line, type=Told).outcome)
+    report.seek(0)
+    return summary
 
 
 def _behind(upload: Path, count: int, *, lines: bool) -> Iterator[Document | Unreadable]:

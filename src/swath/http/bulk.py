@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from swath.catalog import Catalog
-from swath.catalog.bulk import Bulk, BulkOptions, BulkSummary
+from swath.catalog.bulk import Bulk, BulkOptions, BulkSummary, summary_of
 from swath.errors import Gone, InvalidDocument, InvalidRequest, KeyReused, NotFound, Unavailable
 from swath.http.call import Call
 from swath.http.entities import once_of
@@ -244,13 +244,15 @@ def _results(job: Job) -> Response:
     request = msgspec.msgpack.decode(job.record.request, type=_Request)
     if job.record.state == "failed":
         raise InvalidRequest((job.record.result or b"").decode())
-    if job.record.state != "successful":
+    if job.record.state not in ("successful", "dismissed"):
         raise NotFound(f"the job {job.id} is {job.record.state}: there are no results")
-    summary = msgspec.msgpack.decode(job.record.result or b"", type=BulkSummary)
     try:
         report = job.file("report").open("rb")
     except FileNotFoundError:  # in a catalogue out of a backup, say
         raise Gone(f"the report of the job {job.id} is not kept here any more; see /jobs/{job.id}") from None
+    if job.record.state == "dismissed":  # what had been done by then is done
+        return _answer(request.options, summary_of(report), report, request.report)
+    summary = msgspec.msgpack.decode(job.record.result or b"", type=BulkSummary)
     return _answer(request.options, summary, report, request.report)
 
 
