@@ -124,6 +124,12 @@ def test_the_same_key_is_done_once(server: Server) -> None:
     assert server.get("/collections/c/items").json()["numberMatched"] == 1
 
 
+def test_a_condition_is_not_passed_over(server: Server) -> None:
+    for name, value in (("If_Match", '"x"'), ("If_None_Match", "*")):
+        assert upload(server, lines(make_item("a")), **{name: value}).status == 400
+    assert server.get("/collections/c/items").json()["numberMatched"] == 0
+
+
 def ended(server: Server, place: str) -> dict[str, Any]:
     until = time.monotonic() + 120
     while time.monotonic() < until:

@@ -17,7 +17,7 @@ from swath.catalog import Catalog
 from swath.catalog.bulk import Bulk, BulkOptions, BulkSummary, summary_of
 from swath.errors import Gone, InvalidDocument, InvalidRequest, KeyReused, NotFound, Unavailable
 from swath.http.call import Call
-from swath.http.entities import once_of
+from swath.http.entities import condition_of, once_of
 from swath.http.links import JSON, link, segment
 from swath.http.params import Query, read_flag
 from swath.http.responses import json_answer
@@ -83,6 +83,10 @@ def _id_of(raw: bytes) -> object:
 
 def _bulk(call: Call, query: Query, mode: str, upload: Path) -> Response:
     try:
+        if condition_of(call) is not None:  # of which item?
+            raise InvalidRequest(
+                "a bulk write takes no condition: If-Match is for one item or collection"
+            )
         jobs, once = _jobs(call.catalog), once_of(call)
         again = once is not None and call.catalog.ledger.done_once(once) is not None
         options, shown = _options(call, query, mode, again=again)
