@@ -10,9 +10,9 @@ import random
 import signal
 import threading
 import time
-import urllib.error
 from collections import Counter
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from swath.access import EVERYTHING
@@ -27,6 +27,7 @@ GENERIC = SHARED / "deliveries" / "generic"
 SENT = ("orthophoto_rgb.tif", "shapefiles.zip", "rgba_alpha.tif", "survey.gpkg", "landcover_palette.tif")
 BROKEN = b"no image"
 BACKLOG = 12
+_BROKEN_OFF = (OSError, HTTPException)  # by a kill, before the answer or within it
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -74,7 +75,7 @@ class Sender:
         while not self.over.is_set():
             try:
                 busy = waiting(server) >= BACKLOG
-            except (OSError, urllib.error.URLError, ValueError, KeyError):
+            except (*_BROKEN_OFF, ValueError, KeyError):
                 return
             if busy:  # or the last ones would be done hours after the last kill
                 self.over.wait(0.2)
@@ -84,7 +85,7 @@ class Sender:
             try:
                 answer = server.request("POST", f"/v2/assets?filename={name}&datetime=2020-01-01T00:00:00Z", body,
                                         {"Content-Type": "application/octet-stream"})  # fmt: skip
-            except (OSError, urllib.error.URLError, ValueError):
+            except (*_BROKEN_OFF, ValueError):
                 return
             if answer.status == 201:
                 with self.lock:
