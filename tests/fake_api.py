@@ -224,7 +224,11 @@ def faking(api: FakeApi) -> Iterator[FakeApi]:
         def serve(self) -> None:
             parts = urlsplit(self.path)
             length = int(self.headers.get("content-length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            sent = self.rfile.read(length)
+            if len(sent) < length:  # the caller was killed
+                self.close_connection = True
+                return
+            body = json.loads(sent) if sent else None
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             headers = {name.lower(): value for name, value in self.headers.items()}
             said = api.answer(Asked(self.command, parts.path or "/", query, headers, body))

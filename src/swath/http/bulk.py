@@ -84,9 +84,7 @@ def _id_of(raw: bytes) -> object:
 def _bulk(call: Call, query: Query, mode: str, upload: Path) -> Response:
     try:
         if condition_of(call) is not None:  # of which item?
-            raise InvalidRequest(
-                "a bulk write takes no condition: If-Match is for one item or collection"
-            )
+            raise InvalidRequest("a bulk write takes no condition: If-Match is for one item or collection")
         jobs, once = _jobs(call.catalog), once_of(call)
         again = once is not None and call.catalog.ledger.done_once(once) is not None
         options, shown = _options(call, query, mode, again=again)
