@@ -149,8 +149,10 @@ def test_what_bands_are_called_comes_before_the_colours_that_gdal_takes_them_for
     converting.end_sandbox()
 
 
-def test_alpha_is_no_band(tmp_path: Path) -> None:
-    image(tmp_path / "a.tif", 4, driver="GTiff", **UTM)
+@pytest.mark.parametrize("described", [None, "Band 4", "alpha"])
+def test_alpha_is_no_band(tmp_path: Path, described: str | None) -> None:
+    with rasterio.open(image(tmp_path / "a.tif", 4, driver="GTiff", **UTM), "r+") as file:
+        file.descriptions = (None, None, None, described)
     _, part, facts = only_part(tmp_path, "a.tif")
     assert [band.name for band in part.bands] == ["red", "green", "blue"]
     assert facts["bands"][3]["color"] == "alpha"
@@ -210,6 +212,15 @@ def netcdf(dimensions: dict[str, int], variables: dict[str, tuple[tuple[str, ...
         return out
 
     return header(len(header(0))) + b"".join(contents)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_picture_that_lies_nowhere_takes_no_prj(tmp_path: Path) -> None:
+    image(tmp_path / "map.tif", 1, driver="GTiff")
+    (tmp_path / "map.prj").write_text(CRS.from_epsg(32633).to_wkt(version="WKT1_ESRI"))  # a shapefile's, say
+    _, part, facts = only_part(tmp_path, "map.tif")
+    assert (part.crs, facts["code"]) == (None, None)
+    converting.end_sandbox()
 
 
 def test_axes_in_degrees_say_where_a_netcdf_lies(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def check_digest(header: str | None, received: Received) -> None:
 
     So is what cannot be read: who sends a digest believes that it is compared. Other algorithms are passed over.
     """
-    for part in (header or "").split(",") if header else ():
+    for part in header.split(",") if header else ():
         found = _DIGEST.fullmatch(part)
         if found is None:
             raise InvalidRequest(f"Repr-Digest: {part.strip()[:60]!r} is no digest, such as sha-256=:BASE64:")

@@ -74,18 +74,22 @@ def _code(crs: CRS) -> str:
 
 
 def _crs_beside(dataset: Any, path: Path) -> str | None:
-    """The reference system of an image that GDAL has none for: out of a .prj, as beside a world file, or told by axes
-    in degrees of longitude and latitude (CF 1.11, 4.1 and 4.2: without a grid mapping, the figure of the earth is not
-    said)."""
+    """The reference system of an image that GDAL has none for: out of the .prj beside a world file, or told by axes in
+    degrees of longitude and latitude (CF 1.11, 4.1 and 4.2: without a grid mapping, the figure of the earth is not
+    said). An image that lies nowhere has none: the .prj beside it may be that of a shapefile."""
+    members = members_of(dataset, str(path))
+    if members:
+        with opened(str(path), members[0]) as first:
+            return "EPSG:4326" if first.crs is None and _on_degrees(first) else None
+    if dataset.transform == Affine.identity():
+        return None
+    if dataset.driver == "netCDF":
+        return "EPSG:4326" if _on_degrees(dataset) else None
     for beside in path.parent.iterdir():
         if beside.name.lower() == f"{path.stem}.prj".lower():
-            with suppress(Refused, OSError, CRSError, UnicodeDecodeError):
-                return _code(CRS.from_wkt(check_path(str(beside)).read_bytes()[:_LONGEST_PRJ].decode()))
-    members = members_of(dataset, str(path))
-    if not members:
-        return "EPSG:4326" if dataset.driver == "netCDF" and _on_degrees(dataset) else None
-    with opened(str(path), members[0]) as first:
-        return "EPSG:4326" if first.crs is None and _on_degrees(first) else None
+            with suppress(Refused, OSError, CRSError, UnicodeDecodeError), check_path(str(beside)).open("rb") as text:
+                return _code(CRS.from_wkt(text.read(_LONGEST_PRJ).decode()))
+    return None
 
 
 def _on_degrees(dataset: Any) -> bool:

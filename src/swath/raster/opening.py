@@ -7,6 +7,7 @@ may, and VRT and all that reads other files or addresses is not among them.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ MEDIA_TYPES = {
 }  # fmt: skip
 READING = (RasterioError, CPLE_BaseError, OSError)  # what is raised where a file cannot be read to its end
 _ALPHA = frozenset(("alpha", "mask", "transparency", "opacity", "validity"))
+_NUMBERED = re.compile(r"(?:band|layer|channel|b)?[ _-]*\d*")  # such a description says nothing
 _FREE = 64_000_000  # decoded bytes that any file may have
 _BLOCK = 256_000_000  # decoded bytes of one block, over the bands that are in it
 
@@ -135,7 +137,10 @@ def colors_of(dataset: Any) -> list[str]:
     """
     found = [color.name for color in dataset.colorinterp]
     described = [(text or "").strip().lower() for text in dataset.descriptions]
-    if any(color == "alpha" and text and text not in _ALPHA for color, text in zip(found, described, strict=True)):
+    if any(
+        color == "alpha" and text not in _ALPHA and not _NUMBERED.fullmatch(text)
+        for color, text in zip(found, described, strict=True)
+    ):
         return ["undefined"] * len(found)
     return found
 

@@ -75,7 +75,7 @@ class _Request:
     durable: bool = False
     left: bool = False  # its thread was interrupted, and waits no more
     plain: bool = False  # whether nothing but the rows of one item comes of it
-    calls: SimpleQueue[None] = field(default_factory=SimpleQueue)  # that wake its thread; an Event is ten times slower
+    calls: SimpleQueue[None] = field(default_factory=SimpleQueue)  # that wake its thread, in C: Events take longer
 
     def __post_init__(self) -> None:
         terms = self.terms
