@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 warnings.simplefilter("ignore")
-BASE, ASSET, FOLDER = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+BASE, ASSET, FOLDER, LISTENER = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4]
 
 import requests  # noqa: E402
 
@@ -52,6 +52,22 @@ def storage() -> None:
     told["saved"] = str(asset.file.download(FOLDER))
 
 
+def webhooks() -> None:
+    """So it has one for webhooks."""
+    from up42 import webhooks
+
+    told["events"] = [each["name"] for each in webhooks.Webhook.get_webhook_events()]
+    made = webhooks.Webhook(url=LISTENER, name="from the SDK", events=told["events"], active=True, secret="word")
+    made.save()
+    told["tested"] = made.trigger_test_events()
+    made.name = "renamed"
+    made.save()
+    told["webhooks"] = [(each.id == made.id, each.name, each.secret) for each in webhooks.Webhook.all()]
+    told["webhook"] = webhooks.Webhook.get(made.id).updated_at == made.updated_at
+    made.delete()
+    told["webhooks left"] = len(webhooks.Webhook.all())
+
+
 def stac() -> None:
     client = up42.stac_client()
     told["client"] = client.id
@@ -79,5 +95,6 @@ def stac() -> None:
 up42.authenticate(username="somebody@example.org", password="anything")
 if hasattr(up42, "initialize_storage"):
     storage()
+    webhooks()
 stac()
 print(json.dumps(told))

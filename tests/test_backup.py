@@ -133,7 +133,7 @@ def old(tmp_path: Path) -> Path:
         session.write([make_collection("c"), make_item("a", v=1), make_item("b")])
     connection = apsw.Connection(str(tmp_path / "c" / schema.FILE_NAME))
     for table in ("migration", "history_manifest", "once", "mark", "setting", "job", "subscription", "dead_letter",
-                  "blob", "pin", "asset", "delivery"):  # fmt: skip
+                  "blob", "pin", "asset", "delivery", "delivery_state"):  # fmt: skip
         connection.execute(f"DROP TABLE {table}")
     connection.execute("DROP INDEX version_again")
     connection.execute("DROP INDEX incarnation_id")
@@ -144,7 +144,7 @@ def old(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
-def test_a_catalogue_of_format_1_is_brought_to_format_3_while_it_is_read(old: Path) -> None:
+def test_a_catalogue_of_format_1_is_brought_to_format_4_while_it_is_read(old: Path) -> None:
     reader = apsw.Connection(str(old / schema.FILE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
     with reader:
         before = list(reader.execute("SELECT seq, id FROM version"))
@@ -155,7 +155,7 @@ def test_a_catalogue_of_format_1_is_brought_to_format_3_while_it_is_read(old: Pa
         assert list(reader.execute("SELECT seq, id FROM version")) == before
     taken = list(reader.execute("SELECT number FROM migration"))
     reader.close()
-    assert taken == [(2,), (3,)]
+    assert taken == [(2,), (3,), (4,)]
     assert run_swath("check", old).returncode == 0
     lines = [json.loads(line)["id"] for line in exported(old)]
     assert lines == ["c", "b", "a"]

@@ -128,7 +128,7 @@ def test_what_is_set_at_creation(ledger: SqliteLedger) -> None:
     assert pragma("auto_vacuum") == 2
     assert pragma("application_id") == 0x53776174
     assert pragma("journal_mode") == "wal"
-    assert pragma("user_version") == 3
+    assert pragma("user_version") == 4
     assert len(ledger.epoch) == 16
 
 
@@ -147,7 +147,7 @@ def test_another_format_is_refused_and_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogUnusable, match="changed by another version"):
         put(made, make_item("a"))
     made.close()
-    with pytest.raises(CatalogUnusable, match="format 99; this version of Swath reads format 3"):
+    with pytest.raises(CatalogUnusable, match="format 99; this version of Swath reads format 4"):
         SqliteLedger(tmp_path / "c")
 
 

@@ -110,7 +110,7 @@ def fresh(samples: Server) -> dict[str, str]:
 
 
 # The asset store: what it takes and answers is in test_store_api.py and test_uploads.py.
-STORE = ("/v2/assets", "/uploads", "/realms", "/oauth", "/stac-extensions")
+STORE = ("/v2/assets", "/uploads", "/realms", "/oauth", "/stac-extensions", "/workspaces", "/webhooks/events")
 
 
 def operations(document: dict[str, Any], *, store: bool = False) -> Iterator[tuple[str, str, dict[str, Any]]]:

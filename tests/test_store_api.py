@@ -348,6 +348,16 @@ def test_each_alias_finds_the_items_of_a_delivery(
     assert store.post("/v2/assets/stac/search", nested).json()["features"] == found["features"]
 
 
+def test_the_reference_of_up42s_api_has_another_name_for_this_face(store: Server, delivered: dict[str, Any]) -> None:
+    told = {"op": "=", "args": [{"property": "asset_id"}, delivered["id"]]}
+    found = store.post("/v2/sas/search", {"filter": told})
+    assert found.status == 200
+    assert found.json() == store.post("/v2/assets/stac/search", {"filter": told}).json()
+    for path in ("", "/", "/collections", f"/collections/{delivered['stacCollectionId']}", "/queryables"):
+        assert store.get(f"/v2/sas{path}").json() == store.get(f"/v2/assets/stac{path}").json()
+    assert store.get("/v2/sassy").status == 404
+
+
 @pytest.mark.usefixtures("delivered")
 def test_queryables_of_the_store_are_those_of_its_items(store: Server) -> None:
     found = store.get("/v2/assets/stac/queryables").json()["properties"]

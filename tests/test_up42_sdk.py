@@ -22,6 +22,7 @@ import trustme
 
 from swath.catalog import Catalog
 from tests.conftest import ROOT, SHARED, SWATH
+from tests.subscriber import subscriber
 
 TIFF = SHARED / "deliveries" / "generic" / "orthophoto_rgb.tif"
 WITH_STORAGE, PRESENT = "2.6.0", "4.3.0"
@@ -91,11 +92,11 @@ def deliver(secure: Secure) -> dict[str, Any]:
     raise AssertionError(found)
 
 
-def session(secure: Secure, version: str, asset: str, folder: Path) -> dict[str, Any]:
+def session(secure: Secure, version: str, asset: str, folder: Path, listener: str = "") -> dict[str, Any]:
     env = {**os.environ, "REQUESTS_CA_BUNDLE": str(secure.authority), "SSL_CERT_FILE": str(secure.authority)}
     script = ROOT / "tests" / "sdk_session.py"
-    done = subprocess.run([environment(version), script, secure.url, asset, folder], capture_output=True, text=True,
-                          timeout=300, env=env)  # fmt: skip
+    command: list[str | Path] = [environment(version), script, secure.url, asset, folder, listener]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
@@ -117,7 +118,11 @@ def check_stac(secure: Secure, told: dict[str, Any], delivered: dict[str, Any]) 
 
 def test_the_release_with_the_storage_module_lists_searches_tags_and_downloads(secure: Secure, tmp_path: Path) -> None:
     delivered = deliver(secure)
-    told = session(secure, WITH_STORAGE, delivered["id"], tmp_path)
+    with subscriber() as listener:
+        told = session(secure, WITH_STORAGE, delivered["id"], tmp_path, listener.url)
+    assert told["events"] == ["job.status", "order.status"]
+    assert (told["tested"]["testsRun"], told["tested"]["testsSucceeded"], len(listener.taken())) == (2, 2, 2)
+    assert (told["webhooks"], told["webhook"], told["webhooks left"]) == ([[True, "renamed", "word"]], True, 0)
     assert delivered["id"] in told["listed"]
     assert told["searched"] == [delivered["id"]]
     assert (told["name"], told["size"], told["status"]) == ("orthophoto_rgb.tif", TIFF.stat().st_size, "SUCCESSFUL")

@@ -27,8 +27,8 @@ from tests.traffic import Caller, Traffic, make_collection, ndjson, read_feed
 PATIENCE = 40.0  # seconds that anything may take
 WAITS = (0.2, 0.4, 0.8)
 SOON = (
-    f"from swath.catalog.webhooks import Webhooks; Webhooks.__init__.__kwdefaults__['waits'] = {WAITS}",
-    "import swath.catalog.webhooks; swath.catalog.webhooks._LOOK_SECONDS = 0.05",
+    f"from swath.catalog.telling import Teller; Teller.__init__.__kwdefaults__['waits'] = {WAITS}",
+    "import swath.catalog.telling; swath.catalog.telling._LOOK_SECONDS = 0.05",
 )
 
 

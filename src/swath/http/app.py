@@ -30,7 +30,6 @@ from swath.access import EVERYTHING
 from swath.assets import AssetStore
 from swath.blobs import open_blobs
 from swath.catalog import Catalog
-from swath.catalog.webhooks import Webhooks
 from swath.config import Settings
 from swath.errors import (
     DeadlineExceeded,
@@ -46,13 +45,15 @@ from swath.http.bulk import work_on
 from swath.http.call import Call
 from swath.http.errors import problem
 from swath.http.fairness import FairPool
-from swath.http.guard import check_write, private_webhooks, takes_writes
+from swath.http.guard import check_write, takes_writes
+from swath.http.hooks import teller_of
 from swath.http.idempotency import done_once
 from swath.http.kept import KeptAnswers
 from swath.http.links import ADDRESSING, Address, address_of, caller_of
 from swath.http.middleware import Compression, Cors
 from swath.http.openapi import document
 from swath.http.route import Route
+from swath.http.storage import FACE, OTHER_NAME
 from swath.http.table import ROUTES
 from swath.jobs import WORK
 from swath.limits import LIMITS
@@ -121,10 +122,10 @@ class _Application:
         over = threading.Event()
         workers = []
         if takes_writes(self.settings) and self.catalog.folder is not None:
-            webhooks = Webhooks(self.catalog, private=private_webhooks(self.settings))
+            teller = teller_of(self.catalog, self.files, self.settings)
             workers = [
                 threading.Thread(target=work_on, args=(self.catalog, over), name="jobs", daemon=True),
-                threading.Thread(target=webhooks.work, args=(over,), name="webhooks", daemon=True),
+                threading.Thread(target=teller.work, args=(over,), name="webhooks", daemon=True),
             ]
         for worker in workers:
             worker.start()
@@ -155,7 +156,7 @@ class _Application:
             try:
                 answer = await self.handle(request, route)
             except SwathError as error:
-                answer = problem(error, request.url.path)
+                answer = problem(error, request.url.path, enveloped=route.enveloped)
             if always:
                 answer.headers.update(always)
             return answer
@@ -389,7 +390,8 @@ async def _disconnected(request: Request) -> None:
 class _Paths:
     """Routes are matched on the path as it was sent, so that an id may hold an encoded slash.
 
-    The root path is taken off, whether or not a proxy did so already, and so is a slash at the end.
+    The root path is taken off, whether or not a proxy did so already, and so is a slash at the end; a face that has two
+    names is known by one.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
@@ -402,5 +404,7 @@ class _Paths:
             if self.root_path and (path == self.root_path or path.startswith(self.root_path + "/")):
                 path = path[len(self.root_path) :]
             path = path.rstrip("/") or "/"
+            if path == OTHER_NAME or path.startswith(OTHER_NAME + "/"):
+                path = FACE + path[len(OTHER_NAME) :]
             scope = {**scope, "path": path, "root_path": ""}
         await self.app(scope, receive, send)

@@ -41,10 +41,14 @@ ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
 )
 
 
-def problem(error: Exception, instance: str) -> Response:
-    """The answer for an error. What is not in the table is a fault of ours: 500, without details."""
+def problem(error: Exception, instance: str, *, enveloped: bool = False) -> Response:
+    """The answer for an error. What is not in the table is a fault of ours: 500, without details.
+
+    `enveloped`: with UP42's older way to say it beside.
+    """
     known = ((status, code, str(error)) for kind, status, code in ERRORS if isinstance(error, kind))
-    status, code, words = next(known, (500, "InternalError", "something went wrong here; the server's log tells more"))
+    status, code, said = next(known, (500, "InternalError", "something went wrong here; the server's log tells more"))
+    words = _sendable(said)
     body: dict[str, Any] = {
         "type": f"urn:swath:error:{code}",
         "title": _PHRASES.get(status) or HTTPStatus(status).phrase,
@@ -54,12 +58,14 @@ def problem(error: Exception, instance: str) -> Response:
         "detail": words,
         "message": words,
         "details": words,
-        "instance": instance,
+        "instance": _sendable(instance),
     }
     if isinstance(error, errors.InvalidFilter) and error.at is not None:
-        body["at"] = error.at
+        body["at"] = _sendable(error.at) if isinstance(error.at, str) else error.at
     elif isinstance(error, errors.InvalidDocument) and error.pointer:
-        body["at"] = error.pointer
+        body["at"] = _sendable(error.pointer)
+    if enveloped:
+        body |= {"data": None, "error": {"code": status, "message": words, "details": None}}
     headers = {"cache-control": "no-store"}
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(error.retry_after)
@@ -69,6 +75,9 @@ def problem(error: Exception, instance: str) -> Response:
         headers["content-range"] = f"bytes */{error.size}"
     if isinstance(error, errors.MethodNotAllowed) and error.allowed:
         headers["allow"] = ", ".join(error.allowed)
-    # Lone surrogates can come in with a parameter and cannot go out as UTF-8.
-    text = {k: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for k, v in body.items()}
-    return Response(msgspec.json.encode(text), status, headers, PROBLEM_JSON)
+    return Response(msgspec.json.encode(body), status, headers, PROBLEM_JSON)
+
+
+def _sendable(text: str) -> str:
+    """Lone surrogates can come in with a parameter and cannot go out as UTF-8."""
+    return text.encode("utf-8", "replace").decode()

@@ -7,7 +7,12 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from swath.catalog.webhooks import Delivery, Webhooks, read_webhook
+from swath.assets import AssetStore
+from swath.assets.webhooks import STATES, WorkspaceWebhooks
+from swath.catalog import Catalog
+from swath.catalog.telling import Attempt, Audience, Teller
+from swath.catalog.webhooks import CHANGES, Webhooks, read_webhook
+from swath.config import Settings
 from swath.errors import InvalidRequest, Unavailable
 from swath.http.call import Call
 from swath.http.entities import once_of
@@ -18,13 +23,23 @@ from swath.http.route import Route
 from swath.stac.time import format_instant
 from swath.store.records import DeadLetter, Subscription
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "attempt_json", "attempts_of", "teller_of", "tried_again"]
 
 
 def _webhooks(call: Call) -> Webhooks:
     if call.catalog.folder is None:
         raise Unavailable("this catalogue lies in no folder; it has no webhooks")
     return Webhooks(call.catalog, private=private_webhooks(call.settings))
+
+
+def teller_of(catalog: Catalog, store: AssetStore | None, settings: Settings) -> Teller:
+    """What tells all subscribers of a catalogue that lies in a folder."""
+    assert catalog.folder is not None
+    private = private_webhooks(settings)
+    audiences: dict[str, Audience] = {CHANGES: Webhooks(catalog, private=private)}
+    if store is not None:
+        audiences[STATES] = WorkspaceWebhooks(store, private=private)
+    return Teller(catalog.ledger, catalog.folder, audiences, private=private)
 
 
 def create(call: Call) -> Response:
@@ -50,29 +65,40 @@ def one(call: Call) -> Response:
 
 def remove(call: Call) -> Response:
     call.parameters(())
-    _webhooks(call).remove(call.path["webhook"])
+    webhooks = _webhooks(call)
+    gone = webhooks.get(call.path["webhook"])
+    webhooks.remove(gone.id)
+    teller_of(call.catalog, call.files, call.settings).forget(gone)
     return Response(status_code=204)
 
 
 def deliveries(call: Call) -> Response:
     call.parameters(())
-    webhooks, name = _webhooks(call), call.path["webhook"]
-    here = f"/webhooks/{segment(name)}/deliveries"
-    return json_answer(
-        {
-            "deliveries": [_delivery(each) for each in webhooks.deliveries(name)],
-            "dead_letters": [_letter(call, here, each) for each in webhooks.ledger.dead_letters(name)],
-            "links": [link("self", call.address.href(here))],
-        }
-    )
+    found = _webhooks(call).get(call.path["webhook"])
+    return json_answer(attempts_of(call, found, f"/webhooks/{segment(found.id)}/deliveries"))
+
+
+def attempts_of(call: Call, subscription: Subscription, here: str) -> dict[str, Any]:
+    """The latest attempts to tell a subscriber, and what it could not be told, at an address."""
+    teller = teller_of(call.catalog, call.files, call.settings)
+    return {
+        "deliveries": [attempt_json(each) for each in teller.attempts(subscription)],
+        "dead_letters": [_letter(call, here, each) for each in call.catalog.ledger.dead_letters(subscription.id)],
+        "links": [link("self", call.address.href(here))],
+    }
 
 
 def redeliver(call: Call) -> Response:
     call.parameters(())
+    return json_answer(attempt_json(tried_again(call, _webhooks(call).get(call.path["webhook"]))))
+
+
+def tried_again(call: Call, subscription: Subscription) -> Attempt:
+    """The dead letter that a call names, told once more."""
     number = call.path["delivery"]
     if not (number.isascii() and number.isdigit() and len(number) < 18):
         raise InvalidRequest(f"{number[:40]!r} is no number of a dead letter")
-    return json_answer(_delivery(_webhooks(call).redeliver(call.path["webhook"], int(number))))
+    return teller_of(call.catalog, call.files, call.settings).redeliver(subscription, int(number))
 
 
 def _told(call: Call, subscription: Subscription) -> dict[str, Any]:
@@ -88,9 +114,10 @@ def _told(call: Call, subscription: Subscription) -> dict[str, Any]:
     }
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
-    told: dict[str, Any] = msgspec.to_builtins(delivery)
-    return told | {"at": format_instant(delivery.at)}
+def attempt_json(attempt: Attempt) -> dict[str, Any]:
+    """An attempt as it is answered."""
+    told: dict[str, Any] = msgspec.to_builtins(attempt)
+    return told | {"at": format_instant(attempt.at)}
 
 
 def _letter(call: Call, here: str, letter: DeadLetter) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Route:
     the event loop, for what waits for nothing, or as a coroutine (`stream`). `accepts` are the media types of its body,
     which is kept in a file where `staged`; a `stream` reads it itself. `always` are headers of every answer on the
     path, of errors too, `offered` further ones of that to OPTIONS.
+    `enveloped`: its errors have the members `data` and `error` too, as UP42's old paths do.
     """
 
     method: str
@@ -41,3 +42,4 @@ class Route:
     example: Any = None
     always: Mapping[str, str] = field(default_factory=dict)
     offered: Mapping[str, str] = field(default_factory=dict)
+    enveloped: bool = False

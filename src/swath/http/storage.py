@@ -35,9 +35,10 @@ from swath.search import Page, Search
 from swath.stac.patching import merge_patch
 from swath.stac.text import decode
 
-__all__ = ["CLASSES", "FACE", "ROUTES"]
+__all__ = ["CLASSES", "FACE", "OTHER_NAME", "ROUTES"]
 
 FACE = "/v2/assets/stac"
+OTHER_NAME = "/v2/sas"  # of the same in UP42's reference of its API
 _DEFAULT = 10
 # What UP42's documents list, beside the short names.
 _ALWAYS: dict[str, dict[str, Any]] = {

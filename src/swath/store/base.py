@@ -26,6 +26,7 @@ from swath.store.records import (
     DeadLetter,
     Declaration,
     DeliveryRecord,
+    DeliveryState,
     Entry,
     Fact,
     FileChanges,
@@ -59,6 +60,12 @@ class Files(Protocol):
 
     def deliveries(self, choice: Choice, limit: int, offset: int = 0) -> tuple[list[DeliveryRecord], int]:
         """A page of the deliveries of a choice, and how many there are in all."""
+
+    def last_state(self) -> int:
+        """The place of the last state that a delivery came into; 0 where there is none."""
+
+    def states(self, after: int, until: int, limit: int) -> list[DeliveryState]:
+        """States that deliveries came into, behind one place and up to another."""
 
     def blobs_of(self, sha256: str) -> list[BlobRecord]:
         """The blobs that hold, or held, bytes of a hash."""
@@ -236,14 +243,17 @@ class Ledger(Protocol):
     def subscribe(self, subscription: Subscription) -> bool:
         """Keep a subscription; False where there is one of that id."""
 
-    def subscriptions(self) -> list[Subscription]:
-        """All of them, the youngest first."""
+    def resubscribe(self, subscription: Subscription) -> bool:
+        """Change what a subscriber wants; its place only moves on. False where there is none."""
+
+    def subscriptions(self, kind: str) -> list[Subscription]:
+        """All of one kind, the youngest first."""
 
     def unsubscribe(self, subscription_id: str) -> bool:
         """Forget a subscription and its dead letters; False where there is none."""
 
     def delivered(self, subscription_id: str, until: int, lost: DeadLetter | None = None) -> None:
-        """Keep that a subscriber was told of everything up to a version, or was not to be reached."""
+        """Keep that a subscriber was told of everything up to a place, or was not to be reached."""
 
     def dead_letters(self, subscription_id: str) -> list[DeadLetter]:
         """What a subscriber was not told, the latest first."""

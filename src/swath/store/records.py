@@ -272,17 +272,21 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Somebody who is told of changes. `position` is the version up to which it was; `request` is packed."""
+    """Somebody who is told of what is new in a log. `position` is the place up to which it was; `request` is packed.
+
+    `kind` says which log, and what the request holds.
+    """
 
     id: str
     at: int
     request: bytes
     secret: str
     position: int
+    kind: str
 
 
 class DeadLetter(NamedTuple):
-    """Changes behind `after`, up to `until`, of which a subscriber could not be told."""
+    """What lies behind `after`, up to `until`, of which a subscriber could not be told."""
 
     id: int
     subscription: str
@@ -349,6 +353,19 @@ class DeliveryRecord:
     seconds: float | None = None
     facts: bytes = b""
     deleted: int | None = None
+
+
+class DeliveryState(NamedTuple):
+    """A delivery came into a state, at an instant in microseconds since 1970; `seq` is its place among all of these."""
+
+    seq: int
+    at: int
+    delivery: str
+    workspace_id: str
+    order_id: str | None
+    collection: str | None
+    status: str
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)

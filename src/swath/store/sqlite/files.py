@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from swath.errors import PreconditionFailed
-from swath.store.records import AssetRecord, BlobRecord, Choice, DeliveryRecord, FileChanges
+from swath.store.records import AssetRecord, BlobRecord, Choice, DeliveryRecord, DeliveryState, FileChanges
 from swath.store.sqlite.schema import one, rows
 
 __all__ = ["SqliteFiles", "apply"]
@@ -56,12 +56,24 @@ def apply(connection: apsw.Connection, changes: FileChanges) -> None:
             (each.id, each.delivery, each.blob, each.size, each.sha256, each.name, each.media_type, each.at),
         )
     for record in changes.deliveries:
+        _note_state(connection, record)
         connection.execute(f"INSERT OR REPLACE INTO delivery VALUES ({', '.join('?' * 20)})", _row_of(record))
     for name in changes.unpin:
         connection.execute("DELETE FROM pin WHERE name = ?", (name,))
     for delivery_id in changes.forget:
         connection.execute("DELETE FROM asset WHERE delivery = ?", (delivery_id,))
+        connection.execute("DELETE FROM delivery_state WHERE delivery = ?", (delivery_id,))
         connection.execute("DELETE FROM delivery WHERE id = ?", (delivery_id,))
+
+
+def _note_state(connection: apsw.Connection, record: DeliveryRecord) -> None:
+    """For those who are told of it, where a delivery comes into another state."""
+    if one(connection, "SELECT status FROM delivery WHERE id = ?", (record.id,)) != record.status:
+        connection.execute(
+            "INSERT INTO delivery_state VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+            (record.updated, record.id, record.workspace_id, record.order_id, record.collection, record.status,
+             record.reason),
+        )  # fmt: skip
 
 
 def _row_of(record: DeliveryRecord) -> tuple[Any, ...]:
@@ -116,6 +128,15 @@ class SqliteFiles:
         ordered = ", ".join((*order, "id"))
         sql = f"SELECT {_DELIVERY} FROM delivery WHERE {where} ORDER BY {ordered} LIMIT ? OFFSET ?"
         return [_delivery(row) for row in rows(self._reader(), sql, (*values, limit, offset))], int(total)
+
+    def last_state(self) -> int:
+        # That of the sequence, not of the table: of what is forgotten nobody is told, but its places were there.
+        return int(one(self._reader(), "SELECT seq FROM sqlite_sequence WHERE name = 'delivery_state'") or 0)
+
+    def states(self, after: int, until: int, limit: int) -> list[DeliveryState]:
+        sql = """SELECT seq, at, delivery, workspace_id, order_id, collection, status, reason FROM delivery_state
+            WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"""
+        return [DeliveryState(*row) for row in rows(self._reader(), sql, (after, until, limit))]
 
     def blobs_of(self, sha256: str) -> list[BlobRecord]:
         sql = f"SELECT {_BLOB} FROM blob WHERE sha256 = ? ORDER BY key"

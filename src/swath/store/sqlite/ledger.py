@@ -416,12 +416,18 @@ class SqliteLedger:
 
     def subscribe(self, subscription: Subscription) -> bool:
         s = subscription
-        values = (s.id, s.at, s.request, s.secret, s.position)
-        return bool(self._open_writer().run("INSERT OR IGNORE INTO subscription VALUES (?, ?, ?, ?, ?)", values))
+        values = (s.id, s.at, s.request, s.secret, s.position, s.kind)
+        return bool(self._open_writer().run("INSERT OR IGNORE INTO subscription VALUES (?, ?, ?, ?, ?, ?)", values))
 
-    def subscriptions(self) -> list[Subscription]:
-        sql = "SELECT id, at, request, secret, position FROM subscription ORDER BY at DESC, id"
-        return [Subscription(*row) for row in rows(self._reader(), sql)]
+    def resubscribe(self, subscription: Subscription) -> bool:
+        s = subscription
+        sql = "UPDATE subscription SET request = ?, secret = ?, position = max(position, ?) WHERE id = ? AND kind = ?"
+        return bool(self._open_writer().run(sql, (s.request, s.secret, s.position, s.id, s.kind)))
+
+    def subscriptions(self, kind: str) -> list[Subscription]:
+        sql = """SELECT id, at, request, secret, position, kind FROM subscription WHERE kind = ?
+            ORDER BY at DESC, id"""
+        return [Subscription(*row) for row in rows(self._reader(), sql, (kind,))]
 
     def unsubscribe(self, subscription_id: str) -> bool:
         writer = self._open_writer()

@@ -23,7 +23,7 @@ __all__ = [
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x53776174  # "Swat"
-FORMAT = 3
+FORMAT = 4
 _NETWORK = ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs")
 
 # Tables of format 1. What later formats changed is in _MIGRATIONS, so that there is one way to the present shape.
@@ -96,6 +96,13 @@ CREATE TABLE delivery(id TEXT PRIMARY KEY, at INTEGER NOT NULL, updated INTEGER 
                       deleted INTEGER) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_at ON delivery(at DESC, id) WHERE deleted IS NULL;
 CREATE INDEX delivery_collection ON delivery(collection);
+"""),
+    (4, "states of deliveries in their order, and subscribers of a workspace, who are told of them", """
+CREATE TABLE delivery_state(seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, delivery TEXT NOT NULL,
+                            workspace_id TEXT NOT NULL, order_id TEXT, collection TEXT, status TEXT NOT NULL,
+                            reason TEXT) STRICT;
+CREATE INDEX delivery_state_delivery ON delivery_state(delivery);
+ALTER TABLE subscription ADD COLUMN kind TEXT NOT NULL DEFAULT 'changes';
 """),
 )  # fmt: skip
 
