@@ -67,6 +67,45 @@ def test_a_collection_comes_back_with_its_items(server: Server) -> None:
     assert server.request("POST", "/collections/c/restore").status == 409
 
 
+def test_each_deleted_collection_of_an_id_comes_back_by_its_deletion(server: Server) -> None:
+    """Three collections, one after the other, have the id c; none of them is lost to those that came later."""
+    deletions = []
+    for number in (1, 2, 3):
+        if number > 1:
+            assert server.post("/collections", make_collection("c", title=f"number {number}")).status == 201
+        server.post("/collections/c/items", make_item(f"item-{number}"))
+        assert server.request("DELETE", "/collections/c?cascade=true").status == 204
+        deletions.append(server.get("/trash").json()["collections"][0]["deletion"])
+    told = server.get("/trash").json()["collections"]
+    assert [(each["id"], each["deletion"]) for each in told] == [("c", tag) for tag in reversed(deletions)]
+
+    def held() -> list[str]:
+        return [each["id"] for each in server.get("/search?collections=c").json()["features"]]
+
+    first = told[-1]["links"][0]
+    assert first == {
+        "rel": "restore", "href": f"{server.url}/collections/c/restore?deletion={deletions[0]}", "method": "POST",
+        "type": "application/json",
+    }  # fmt: skip
+    back = server.request("POST", first["href"].removeprefix(server.url))
+    assert (back.status, held()) == (201, ["item-1"])
+    # That one is undone; the others wait until the id is free.
+    assert [each["deletion"] for each in server.get("/trash").json()["collections"]] == [deletions[2], deletions[1]]
+    assert server.request("POST", f"/collections/c/restore?deletion={deletions[1]}").status == 409
+    assert server.request("DELETE", "/collections/c?cascade=true").status == 204
+    again = server.request("POST", f"/collections/c/restore?deletion={deletions[0]}")
+    assert (again.status, deletions[0] in again.json()["detail"]) == (404, True), "it was undone before"
+    assert server.request("POST", f"/collections/c/restore?deletion={deletions[1]}").status == 201
+    assert (held(), server.get("/collections/c").json()["title"]) == (["item-2"], "number 2")
+    assert server.request("DELETE", "/collections/c?cascade=true").status == 204
+    assert server.request("POST", "/collections/c/restore").status == 201
+    assert held() == ["item-2"], "without a deletion, the last is undone"
+    events = server.get("/changes").json()["changes"]
+    restores = [each for each in events if each["type"] == "restore"]
+    assert [each.get("passed", 0) for each in restores] == [2, 2, 0]
+    assert server.request("POST", "/collections/c/restore?deletion=none").status == 404
+
+
 def test_as_of_shows_what_was(server: Server) -> None:
     server.post("/collections/c/items", make_item("a", v=1))
     first = server.get(PLACE).json()["properties"]["updated"]

@@ -334,6 +334,26 @@ def test_a_new_mirror_of_a_source_whose_history_was_pruned(source: Path, tmp_pat
     assert exported(tmp_path / "copy") == exported(source)
 
 
+@pytest.mark.parametrize("pruned", [False, True])
+def test_a_mirror_brings_back_the_same_of_several_deleted_collections(
+    pruned: bool, source: Path, tmp_path: Path
+) -> None:
+    edit(source, make_collection("b", title="first"), make_item("x", "b"))
+    mirrored(tmp_path / "follower", source)
+    remove(source, "b")
+    edit(source, make_collection("b", title="second"), make_item("y", "b"))
+    remove(source, "b")
+    with Session(source) as session:
+        session.restore("b", version=json.loads(command("trash", source, "--json").stdout.splitlines()[-1])["version"])
+        assert [each["id"] for each in session.search(collections=["b"])] == ["x"]
+    mirrored(tmp_path / "follower", source)
+    if pruned:
+        prune(source)
+    mirrored(tmp_path / "copy", source)
+    for copy in ("copy", "follower"):
+        assert exported(tmp_path / copy) == exported(source)
+
+
 def test_a_mirror_of_a_source_that_prunes_goes_on(source: Path, tmp_path: Path) -> None:
     edit(source, make_item("x", "a"), make_item("y", "b"))
     mirrored(tmp_path / "copy", source)

@@ -177,7 +177,15 @@ class Traffic:
         return self.call("DELETE", f"/collections/{name}?cascade=true")
 
     def restore_collection(self) -> Answer:
-        return self.call("POST", f"/collections/{self.draw.choice(self.collections)}/restore")
+        """Mostly the last one, now and then any that lies in the trash; mostly there is another of the id by then."""
+        name = self.draw.choice(self.collections)
+        if self.draw.random() < 0.5:
+            return self.call("POST", f"/collections/{name}/restore")
+        found = [each for each in json.loads(self.call("GET", "/trash").body)["collections"] if each["id"] == name]
+        if found and self.draw.random() < 0.5:
+            self.call("DELETE", f"/collections/{name}?cascade=true")
+        chosen = self.draw.choice(found)["deletion"] if found else "none"
+        return self.call("POST", f"/collections/{name}/restore?deletion={chosen}")
 
     def declare(self) -> Answer:
         name = self.draw.choice(self.collections)
@@ -201,7 +209,7 @@ class Replay:
 
     collections: dict[str, bytes] = field(default_factory=dict)
     items: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    trash: dict[str, tuple[bytes, dict[str, bytes]]] = field(default_factory=dict)
+    trash: dict[str, list[tuple[bytes, dict[str, bytes]] | None]] = field(default_factory=dict)
 
     def apply(self, event: dict[str, Any]) -> None:
         kind, name = event["kind"], event["collection"]
@@ -210,9 +218,12 @@ class Replay:
                 self.collections[name] = _compact(event)
                 self.items.setdefault(name, {})
             case "delete", "collection":
-                self.trash[name] = (self.collections.pop(name), self.items.pop(name))
+                self.trash.setdefault(name, []).append((self.collections.pop(name), self.items.pop(name)))
             case "restore", "collection":
-                self.collections[name], self.items[name] = self.trash.pop(name)
+                place = -1 - event.get("passed", 0)
+                held, self.trash[name][place] = self.trash[name][place], None
+                assert held is not None
+                self.collections[name], self.items[name] = held
                 assert _compact(event) == self.collections[name]
             case "put", "item":
                 self.items[name][event["id"]] = _compact(event)

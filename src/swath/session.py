@@ -196,10 +196,13 @@ class Session:
         return History(self._catalog).versions(collection, item, self._rule)
 
     def restore(self, collection: str, item: str | None = None, version: str | None = None) -> None:
-        """Bring back a deleted item or collection, or a `version` of an item by its tag."""
+        """Bring back a deleted item or collection, or a `version` of an item by its tag.
+
+        Of several deleted collections of one id it is the last, unless `version` is that of another in the trash.
+        """
         writing = Writing(self._catalog)
         if item is None:
-            writing.restore_collection(collection, self._terms())
+            writing.restore_collection(collection, version, self._terms())
         else:
             writing.restore_item(collection, item, version, self._terms())
 

@@ -54,6 +54,7 @@ class Event:
     actor: str
     document: bytes | None
     seq: int
+    passed: int = 0  # of a collection that comes back: how many of its id were deleted after it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,12 @@ class Feed:
             actor=change.actor,
             document=change.body if kind in ("put", "restore") else None,
             seq=version.seq,
+            passed=self._passed(version, name) if kind == "restore" else 0,
         )
+
+    def _passed(self, version: Version, name: str) -> int:
+        """How many deletions of collections of an id lie between one and its being undone."""
+        return sum((version.replaces or 0) < end < version.seq for end in self.ledger.collection_ends(name))
 
 
 def _within(changes: Iterator[Change], count: int, room: int) -> list[Change]:
@@ -235,6 +241,8 @@ def event_json(event: Event, href: Callable[[Event], str] | None, token: Callabl
         told["href"] = href(event)
     if event.document is not None:
         told["document"] = msgspec.Raw(event.document)
+    if event.passed:
+        told["passed"] = event.passed
     if token is not None:
         told["token"] = token(event.seq)
     return msgspec.json.encode(told)

@@ -38,6 +38,7 @@ class Followed(msgspec.Struct):
     collection: str
     id: str | None = None
     document: msgspec.Raw = msgspec.Raw(b"")
+    passed: int = 0
 
 
 class _Page(msgspec.Struct):
@@ -70,7 +71,10 @@ class CatalogSource:
 
     def read(self, token: str | None, *, wait: bool) -> _Batch:  # noqa: ARG002 - there is nothing to wait for
         reading = self._feed.read(self._feed.place(token), _BATCH)
-        changes = [Followed(e.type, e.kind, e.collection, e.id, msgspec.Raw(e.document or b"")) for e in reading.events]
+        changes = [
+            Followed(e.type, e.kind, e.collection, e.id, msgspec.Raw(e.document or b""), e.passed)
+            for e in reading.events
+        ]
         return _Batch(changes, reading.token, reading.complete)
 
 
@@ -228,7 +232,7 @@ class Mirror:
             case (("delete" | "left"), "item"):
                 return Removal(Operation.DELETE_ITEM, thing or "", name, lenient=True)
             case "restore", "collection":
-                return Restoration(Operation.RESTORE_COLLECTION, name, name)
+                return Restoration(Operation.RESTORE_COLLECTION, name, name, passed=change.passed)
         if not raw:
             return None
         try:

@@ -194,9 +194,16 @@ class Writing:
         removal = Removal(Operation.DELETE_COLLECTION, collection_id, collection_id, terms.condition, cascade)
         return self._written(removal, "upsert", terms, _collection_named(collection_id))
 
-    def restore_collection(self, collection_id: str, terms: Terms) -> Written:
-        """Bring back the last deleted collection of this id, with its items. Conflict where another has the id now."""
-        write = Restoration(Operation.RESTORE_COLLECTION, collection_id, collection_id, None, terms.condition)
+    def restore_collection(self, collection_id: str, deletion: str | None, terms: Terms) -> Written:
+        """Bring back a deleted collection of this id, with its items: the last, unless the tag of the version that
+        ended it names another. Conflict where yet another has the id now; NotFound."""
+        seq = None
+        if deletion is not None and not self._was_done(terms):
+            trash = History(self.catalog).deleted_collections(terms.rule)
+            seq = next((each.seq for each in trash if (each.id, each.tag) == (collection_id, deletion)), None)
+            if seq is None:
+                raise NotFound(f"there is no deleted collection {collection_id!r} of {deletion[:40]!r}: see the trash")
+        write = Restoration(Operation.RESTORE_COLLECTION, collection_id, collection_id, seq, terms.condition)
         return self._written(write, "upsert", terms, _collection_named(collection_id))
 
     def restore_collection_version(self, collection_id: str, version: str, terms: Terms) -> Written:

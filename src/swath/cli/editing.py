@@ -42,7 +42,8 @@ def undelete(catalog: CatalogFolder, collection: str, item: str | None = None, /
     item
         Id of the item; without it, the collection comes back with all its items.
     version
-        Version of the item, as `swath versions` lists them; without it, the last.
+        Version of the item, as `swath versions` lists them, or of the deleted collection, as `swath trash` does;
+        without it, the last.
     """
     from swath.cli.edits import run_undelete
 

@@ -46,11 +46,9 @@ def run_delete(folder: Path, collection: str, item: str | None, *, cascade: bool
 
 
 def run_undelete(folder: Path, collection: str, item: str | None, version: str | None) -> int:
-    if version is not None and item is None:
-        raise InvalidRequest("--version is that of an item: name the item")
     with _opened(folder) as catalog:
         if item is None:
-            done = Writing(catalog).restore_collection(collection, _TERMS)
+            done = Writing(catalog).restore_collection(collection, version, _TERMS)
         else:
             done = Writing(catalog).restore_item(collection, item, version, _TERMS)
     print(done.outcome.value, file=sys.stderr)
@@ -67,7 +65,7 @@ def run_trash(folder: Path, collection: str | None, *, as_json: bool) -> int:
     with _opened(folder) as catalog:
         history = History(catalog)
         if collection is None:
-            _print(history.deleted_collections(EVERYTHING), as_json=as_json, ids=True)
+            _print(history.deleted_collections(EVERYTHING), as_json=as_json, ids=True, tags=True)
             return 0
         after = ""
         while found := history.deleted_items(collection, after, LIMITS.collections_default, EVERYTHING):
@@ -76,7 +74,7 @@ def run_trash(folder: Path, collection: str | None, *, as_json: bool) -> int:
     return 0
 
 
-def _print(found: Sequence[Version], *, as_json: bool, ids: bool = False) -> None:
+def _print(found: Sequence[Version], *, as_json: bool, ids: bool = False, tags: bool = False) -> None:
     for each in found:
         told = {"id": each.id, "version": each.tag, "at": format_instant(each.at), "actor": each.actor,
                 "deleted": each.deleted, "restorable": each.restorable}  # fmt: skip
@@ -84,7 +82,8 @@ def _print(found: Sequence[Version], *, as_json: bool, ids: bool = False) -> Non
             print(msgspec.json.encode(told).decode())
         else:
             state = "deleted" if each.deleted else "" if each.restorable else "not kept any more"
-            words = (each.id if ids else each.tag, format_instant(each.at), each.actor, "" if ids else state)
+            names = (each.id if ids else "", each.tag if tags or not ids else "")
+            words = (*names, format_instant(each.at), each.actor, "" if ids else state)
             print("  ".join(filter(None, words)))
 
 

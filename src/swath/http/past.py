@@ -75,11 +75,11 @@ def restore_item(call: Call) -> Response:
 
 
 def restore_collection(call: Call) -> Response:
-    call.parameters(())
     writing, name, tag = Writing(call.catalog), call.path["collection"], call.path.get("version")
-    terms = terms_of(call)
+    query, terms = call.parameters(() if tag is not None else ("deletion",)), terms_of(call)
     if tag is None:
-        return collection_written(call, writing, name, writing.restore_collection(name, terms))
+        done = writing.restore_collection(name, query.one("deletion"), terms)
+        return collection_written(call, writing, name, done)
     return collection_written(call, writing, name, writing.restore_collection_version(name, tag, terms))
 
 
@@ -92,9 +92,10 @@ def trash(call: Call) -> Response:
             "collections": [
                 {
                     "id": each.id,
+                    "deletion": each.tag,
                     "deleted": format_instant(each.at),
                     "actor": each.actor,
-                    "links": [link("restore", at.href(f"/collections/{segment(each.id)}/restore"), method="POST")],
+                    "links": [link("restore", _restore_href(call, each), method="POST")],
                 }
                 for each in found
             ],
@@ -102,6 +103,10 @@ def trash(call: Call) -> Response:
             "numberReturned": len(found),
         }
     )
+
+
+def _restore_href(call: Call, deleted: Version) -> str:
+    return call.address.href(f"/collections/{segment(deleted.id)}/restore", [("deletion", deleted.tag)])
 
 
 def collection_trash(call: Call) -> Response:
@@ -159,7 +164,7 @@ ROUTES: tuple[Route, ...] = (
           "Restore a deleted item", ("collection", "item"), None, {200: _ITEM, 201: _ITEM}, _RESTORE_FAULTS, "History",
           "write", True),
     Route("POST", "/collections/{collection}/restore", restore_collection, "restoreCollection",
-          "Restore a deleted collection with all its items", ("collection",), None, {201: _COLLECTION},
+          "Restore a deleted collection with all its items", ("collection", "deletion"), None, {201: _COLLECTION},
           (*_RESTORE_FAULTS, 409), "History", "write", True),
     Route("GET", "/trash", trash, "getTrash", "Deleted collections that can be restored", (), None, {200: _TRASH},
           (400, 403, 503), "History", "side", True),

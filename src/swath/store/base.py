@@ -137,7 +137,10 @@ class Ledger(Protocol):
         """Every version of an item of a live collection, or of the collection itself, newest first."""
 
     def deleted_collections(self) -> list[Entry]:
-        """Collections that can be restored, by id."""
+        """Collections that can be restored, by id; of those of one id, that which was deleted last comes first."""
+
+    def collection_ends(self, collection_id: str) -> list[int]:
+        """The versions that ended collections of an id, the last first."""
 
     def deleted_items(self, collection_id: str, after: str, limit: int) -> Sequence[Entry]:
         """Items of a live collection that can be restored, by id, those behind the id `after`."""

@@ -227,8 +227,9 @@ class Removal:
 class Restoration:
     """An earlier version of an item becomes the live one again, or a deleted collection comes back with its items.
 
-    `operation` is PUT_ITEM or RESTORE_COLLECTION. `seq` is the version of the item, None for its last one; of
-    collections of that id, the last that was deleted comes back.
+    `operation` is PUT_ITEM or RESTORE_COLLECTION. `seq` is the version of the item, None for its last one; of a
+    collection, the version that ended it. Without it, the collection of that id which was deleted last comes back, or
+    the one before so many that are `passed` over.
     """
 
     operation: Operation
@@ -236,6 +237,7 @@ class Restoration:
     collection: str
     seq: int | None = None
     condition: Condition | None = None
+    passed: int = 0
 
 
 Write: TypeAlias = PreparedWrite | Removal | Restoration

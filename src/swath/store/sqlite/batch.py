@@ -25,9 +25,13 @@ from swath.store.sqlite.schema import one, rows
 __all__ = ["Batch"]
 
 # Versions that end others are in the index `version_again`: with them, all of a thing's history can be found.
+# One that was brought back since is deleted no more.
 _DELETED_COLLECTION = """
-    SELECT v.seq, v.collection_key, v.replaces FROM incarnation i CROSS JOIN version v ON v.collection_key = i.key
-    WHERE i.id = ?1 AND v.id = ?1 AND v.replaces IS NOT NULL AND v.op = 4 ORDER BY v.seq DESC LIMIT 1"""
+    SELECT v.seq, v.collection_key, v.replaces, EXISTS (SELECT 1 FROM version r WHERE r.collection_key = i.key
+        AND r.id = ?1 AND r.replaces IS NOT NULL AND r.op = 7 AND r.replaces = v.seq)
+    FROM incarnation i CROSS JOIN version v ON v.collection_key = i.key
+    WHERE i.id = ?1 AND v.id = ?1 AND v.replaces IS NOT NULL AND v.op = 4 AND (?2 IS NULL OR v.seq = ?2)
+    ORDER BY v.seq DESC LIMIT 1 OFFSET ?3"""
 _LAST_OF_ITEM = """
     SELECT replaces FROM version WHERE collection_key = ? AND id = ? AND replaces IS NOT NULL AND op = 2
     ORDER BY seq DESC LIMIT 1"""
@@ -214,15 +218,15 @@ class Batch:
         fault = self._fault(write.condition, live or 0)
         if fault is not None or live is not None:
             return fault or Outcome.CONFLICT, live or 0
-        found = one(self.connection, _DELETED_COLLECTION, (write.collection,))
+        found = one(self.connection, _DELETED_COLLECTION, (write.collection, write.seq, write.passed))
         body = None
-        if found is not None and found[0] > history.pruned(self.connection):
+        if found is not None and not found[3] and found[0] > history.pruned(self.connection):
             sql = """SELECT v.digest, coalesce(v.first, v.seq), b.dictionary, b.data, b.links FROM version v
                      JOIN body b ON b.seq = v.seq WHERE v.seq = ?"""
             body = one(self.connection, sql, (found[2],))
         if body is None:
             return Outcome.MISSING, 0
-        ended, key, _ = found
+        ended, key, *_ = found
         digest, first, dictionary, data, links = body
         name = write.collection
         copy = PreparedWrite(Operation.RESTORE_COLLECTION, name, name, 0, dictionary, data, digest, links)

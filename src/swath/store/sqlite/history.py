@@ -14,7 +14,16 @@ import apsw
 from swath.store.records import Entry, Operation
 from swath.store.sqlite.schema import one, rows
 
-__all__ = ["collection_at", "deleted_collections", "deleted_items", "entries", "item_at", "prune_bodies", "pruned"]
+__all__ = [
+    "collection_at",
+    "collection_ends",
+    "deleted_collections",
+    "deleted_items",
+    "entries",
+    "item_at",
+    "prune_bodies",
+    "pruned",
+]
 
 _ITEM_OPERATIONS = (Operation.PUT_ITEM, Operation.DELETE_ITEM)
 _COLLECTION_OPERATIONS = (Operation.PUT_COLLECTION, Operation.DELETE_COLLECTION, Operation.RESTORE_COLLECTION)
@@ -22,6 +31,10 @@ _ENTRY = """v.seq, v.op, v.collection_key, v.id, v.replaces,
     (SELECT at FROM "commit" WHERE rev >= v.seq ORDER BY rev LIMIT 1),
     (SELECT actor FROM "commit" WHERE rev >= v.seq ORDER BY rev LIMIT 1),
     EXISTS (SELECT 1 FROM body b WHERE b.seq = v.seq) FROM version v"""
+
+# A collection that was brought back past another's end: followers count the ends, and need the other's document too.
+_PASSED = """SELECT 1 FROM incarnation i CROSS JOIN version r ON r.collection_key = i.key
+    WHERE i.id = ?1 AND r.id = ?1 AND r.replaces IS NOT NULL AND r.op = 7 AND r.replaces < ?2 AND r.seq > ?2"""
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -69,16 +82,23 @@ def _live_at(versions: Iterable[Entry], revision: int, end: Operation) -> int | 
 
 
 def deleted_collections(connection: apsw.Connection) -> list[Entry]:
-    """Deleted collections that can be restored: of each id the last, where no other lives under it."""
-    sql = """SELECT max(i.key), i.id FROM incarnation i
-             WHERE NOT EXISTS (SELECT 1 FROM live_collection c WHERE c.id = i.id) GROUP BY i.id ORDER BY i.id"""
+    """Deleted collections that can be restored, by id; of those of one id, that which was deleted last comes first."""
+    sql = """SELECT i.key, i.id FROM incarnation i
+             WHERE NOT EXISTS (SELECT 1 FROM live_collection c WHERE c.id = i.id AND c.key = i.key)"""
     floor = pruned(connection)
     found = []
     for key, collection_id in rows(connection, sql):
         last = next(iter(entries(connection, key, collection_id, item=False)), None)
         if last is not None and last.operation == Operation.DELETE_COLLECTION and last.seq > floor:
             found.append(last)
-    return found
+    return sorted(found, key=lambda entry: (entry.id, -entry.seq))
+
+
+def collection_ends(connection: apsw.Connection, collection_id: str) -> list[int]:
+    """The versions that ended collections of an id, the last first."""
+    sql = """SELECT v.seq FROM incarnation i CROSS JOIN version v ON v.collection_key = i.key
+             WHERE i.id = ?1 AND v.id = ?1 AND v.replaces IS NOT NULL AND v.op = 4 ORDER BY v.seq DESC"""
+    return [seq for (seq,) in rows(connection, sql, (collection_id,))]
 
 
 def deleted_items(connection: apsw.Connection, key: int, after: str, limit: int) -> Sequence[Entry]:
@@ -116,6 +136,7 @@ def prune_bodies(connection: apsw.Connection, floor: int, position: int, count: 
         )
         if len(items) == count:  # there are more: come back to this version
             return int(seq) - 1
-        own = [(entry.seq,) for entry in entries(connection, key, collection_id, item=False)]
-        connection.executemany("DELETE FROM body WHERE seq = ?", own)
+        if one(connection, _PASSED, (collection_id, seq)) is None:
+            own = [(entry.seq,) for entry in entries(connection, key, collection_id, item=False)]
+            connection.executemany("DELETE FROM body WHERE seq = ?", own)
     return int(found[-1][0]) if len(found) == count else floor

@@ -301,6 +301,9 @@ class SqliteLedger:
     def deleted_collections(self) -> list[Entry]:
         return self._at_once(history.deleted_collections)
 
+    def collection_ends(self, collection_id: str) -> list[int]:
+        return history.collection_ends(self._reader(), collection_id)
+
     def deleted_items(self, collection_id: str, after: str, limit: int) -> Sequence[Entry]:
         key = one(self._reader(), "SELECT key FROM live_collection WHERE id = ?", (collection_id,))
         if key is None:
