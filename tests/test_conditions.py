@@ -56,6 +56,52 @@ def test_who_has_an_answer_already_gets_304(editor: Editor, path: str) -> None:
     assert editor.ask("GET", path, None, ("If-None-Match", etag)).status == 200
 
 
+LISTS = (
+    "", "/conformance", "/collections", "/search?collections={}", "/collections/{}/items", "/queryables", "/sortables",
+    "/collections/{}/queryables", "/collections/{}/sortables", "/collections/{}/versions", "/trash", "/functions",
+    "/collections/{}/items/a/versions", "/limits", "/api", "/webhooks", "/jobs",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", LISTS)
+def test_every_list_has_a_validator_of_its_bytes(editor: Editor, asked: str) -> None:
+    """RFC 9110, 8.8.3 and 13.1.2: a strong one, by which the same bytes need not be sent again."""
+    name = editor.collection(make_item("a"))
+    path = asked.format(name)
+    found = editor.ask("GET", path)
+    etag = found.headers["etag"]
+    assert (found.status, found.headers["cache-control"]) == (200, "no-cache")
+    assert re.fullmatch(r'"[0-9a-f]{32}"', etag)
+    again = editor.ask("GET", path)
+    assert (again.body, again.headers["etag"]) == (found.body, etag)
+    same = editor.ask("GET", path, None, ("If-None-Match", f'"other", {etag}'))
+    assert (same.status, same.body, same.headers["etag"]) == (304, b"", etag)
+    assert same.headers["cache-control"] == "no-cache"
+    packed = editor.ask("GET", path, None, ("If-None-Match", etag[:-1] + '+gzip"'), ("Accept-Encoding", "gzip"))
+    assert packed.status == 304
+    for condition, status in (
+        (("If-None-Match", '"other"'), 200), (("If-Match", etag), 200), (("If-Match", "*"), 200),
+        (("If-Match", '"other"'), 412), (("If-Unmodified-Since", formatdate(0, usegmt=True)), 200),
+        (("If-Modified-Since", formatdate(time.time() + 9, usegmt=True)), 200),
+    ):  # fmt: skip
+        assert editor.ask("GET", path, None, condition).status == status, condition
+
+
+def test_the_validator_of_a_list_changes_with_it(editor: Editor) -> None:
+    name = editor.collection(make_item("a"))
+    paths = [
+        f"/search?collections={name}",
+        f"/collections/{name}/items",
+        "/collections",
+        f"/collections/{name}/sortables",
+    ]
+    before = [editor.ask("GET", path).headers["etag"] for path in paths]
+    assert editor.ask("POST", f"/collections/{name}/items", make_item("b", name, another=1)).status == 201
+    for path, etag in zip(paths, before, strict=True):
+        after = editor.ask("GET", path, None, ("If-None-Match", etag))
+        assert (after.status, after.headers["etag"] != etag) == (200, True), path
+
+
 def test_who_wants_other_bytes_than_there_are_gets_412(editor: Editor, path: str) -> None:
     """RFC 9110, 13.1.1 and 13.1.4, of a GET."""
     etag = editor.ask("GET", path).headers["etag"]

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -43,6 +43,7 @@ from swath.errors import (
 )
 from swath.http.bulk import work_on
 from swath.http.call import Call
+from swath.http.entities import validated
 from swath.http.errors import problem
 from swath.http.fairness import FairPool
 from swath.http.guard import check_write, takes_writes
@@ -192,14 +193,13 @@ class _Application:
         if route.lane == "stream":
             streamed: Response = await route.handler(call)
             return streamed
-        handler: Callable[[Call], Response] = route.handler
         if route.lane == "loop":
-            return handler(call)
+            return _answered(route, call)
         if route.lane == "side":
-            return await asyncio.to_thread(handler, call)
+            return await asyncio.to_thread(_answered, route, call)
         if route.lane == "write":
             try:
-                return await asyncio.get_running_loop().run_in_executor(self.writers, done_once, handler, call)
+                return await asyncio.get_running_loop().run_in_executor(self.writers, done_once, route.handler, call)
             finally:
                 if upload is not None:  # unless it has become a job's
                     upload.unlink(missing_ok=True)
@@ -243,7 +243,7 @@ class _Application:
         if mark in self.slow or len(call.query) + len(call.body) > _SMALL:
             return None
         try:
-            answer: Response = route.handler(call)
+            answer = _answered(route, call)
         except DeadlineExceeded:
             self.slow[mark] = None
             if len(self.slow) > _MOST_SLOW:
@@ -257,7 +257,7 @@ class _Application:
         if started > until:
             raise Unavailable("the server is busy; try again in a moment", 5)
         call.catalog.index.refresh(until - started)
-        answer: Response = route.handler(replace(call, seconds=until - time.monotonic()))
+        answer = _answered(route, replace(call, seconds=until - time.monotonic()))
         if time.monotonic() - started < _QUICK_SECONDS:
             self.slow.pop(mark, None)
         return answer
@@ -373,6 +373,11 @@ def _unquote(text: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise InvalidRequest("the path is not UTF-8, or its percent-encoding is not") from None
+
+
+def _answered(route: Route, call: Call) -> Response:
+    """What a handler answers, with a validator where it has none."""
+    return validated(call, route.handler(call))
 
 
 def _mark(call: Call) -> bytes:

@@ -25,8 +25,9 @@ from swath.search import StoredItem
 from swath.stac.time import SECOND
 from swath.store.records import Condition, Once, version_tag
 
-__all__ = ["as_of", "collection_entity", "condition_of", "item_entity", "noted", "once_of"]
+__all__ = ["as_of", "collection_entity", "condition_of", "item_entity", "noted", "once_of", "validated"]
 
+_READS = ("GET", "HEAD")
 # Headers that make a request another one.
 _SAID = ("content-type", "if-match", "if-none-match", "if-unmodified-since", "prefer")
 _MOST_NOTES, _LONGEST_NOTE = 20, 200
@@ -65,6 +66,22 @@ def collection_entity(
     return Keepable(body, status, made, JSON)
 
 
+def validated(call: Call, answer: Response) -> Response:
+    """Any other whole answer to a reader: its bytes are their own validator."""
+    if call.method not in _READS or answer.status_code != 200 or not getattr(answer, "body", b""):
+        return answer
+    if "etag" in answer.headers or answer.headers.get("cache-control") == "no-store":
+        return answer
+    etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    answer.headers["etag"] = etag
+    answer.headers.setdefault("cache-control", "no-cache")
+    _check_wanted(call, etag, None)
+    if _has(call, etag, None):
+        kept = {name: value for name, value in answer.headers.items() if name not in ("content-length", "content-type")}
+        return Response(status_code=304, headers=kept)
+    return answer
+
+
 def _headers(call: Call, collection_id: str, seq: int, shown: bytes, changed: int) -> dict[str, str]:
     tag = version_tag(call.catalog.ledger.epoch, seq)
     return {
@@ -74,9 +91,12 @@ def _headers(call: Call, collection_id: str, seq: int, shown: bytes, changed: in
     }
 
 
-def _check_wanted(call: Call, etag: str, changed: int) -> None:
-    """PreconditionFailed where a reader wants other bytes than there are (RFC 9110, 13.1.1 and 13.1.4)."""
-    if call.method not in ("GET", "HEAD"):
+def _check_wanted(call: Call, etag: str, changed: int | None) -> None:
+    """PreconditionFailed where a reader wants other bytes than there are (RFC 9110, 13.1.1 and 13.1.4).
+
+    `changed` is None where nobody knows: dates are passed over then.
+    """
+    if call.method not in _READS:
         return
     wanted = _header(call, "if-match")
     if wanted is not None:
@@ -84,14 +104,14 @@ def _check_wanted(call: Call, etag: str, changed: int) -> None:
         fits = wanted.strip() == "*" or etag in strong
     else:
         since = _instant(call.headers.get("if-unmodified-since"))
-        fits = since is None or changed // SECOND <= since
+        fits = since is None or changed is None or changed // SECOND <= since
     if not fits:
         raise PreconditionFailed("what is here is not what the condition of the request names; read it without one")
 
 
-def _has(call: Call, etag: str, changed: int) -> bool:
+def _has(call: Call, etag: str, changed: int | None) -> bool:
     """Whether the caller has these bytes already (RFC 9110, 13.2.2)."""
-    if call.method not in ("GET", "HEAD"):
+    if call.method not in _READS:
         return False
     asked = _header(call, "if-none-match")
     if asked is not None:
@@ -100,7 +120,7 @@ def _has(call: Call, etag: str, changed: int) -> bool:
         return asked.strip() == "*" or etag in tags
     since = _instant(call.headers.get("if-modified-since"))
     # In the second of a change there may be another, which its date does not tell from the first.
-    return since is not None and changed // SECOND <= since < time.time() - 1
+    return since is not None and changed is not None and changed // SECOND <= since < time.time() - 1
 
 
 def _plain(tag: str) -> str:

@@ -422,7 +422,10 @@ def _operation(route: Route) -> dict[str, Any]:
         answers[str(status)] = {"description": _ANSWERS.get(status, "what was asked for")}
         if media_type:
             answers[str(status)]["content"] = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    for status in sorted({*route.faults, *_faults_of_empty_ids(route)}):
+    conditional = route.method == "GET" and route.lane != "stream"  # see http.entities
+    if conditional:
+        answers["304"] = {"description": _ANSWERS[304]}
+    for status in sorted({*route.faults, *_faults_of_empty_ids(route), *((412,) if conditional else ())}):
         answers[str(status)] = {
             "description": _FAULTS[status],
             "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/problem"}}},
