@@ -257,12 +257,13 @@ class Writing:
         self, raw: bytes, read: Callable[[bytes], ItemDocument | CollectionDocument], terms: Terms
     ) -> tuple[PreparedWrite, tuple[str, ...]]:
         raw, fixes = mended(raw) if terms.fix else (raw, [])
-        document = read(without_times(raw, self.ledger))
-        setting = partial(self.ledger.setting, name="validation")
-        enter = door(setting, self.catalog.folder, strictness="enforce")
-        notes = enter(document)
-        self._check_delivered(document)
-        write = replace(self.ledger.prepare(document), condition=terms.condition)
+        with self.ledger.turn(len(raw)):
+            document = read(without_times(raw, self.ledger))
+            setting = partial(self.ledger.setting, name="validation")
+            enter = door(setting, self.catalog.folder, strictness="enforce")
+            notes = enter(document)
+            self._check_delivered(document)
+            write = replace(self.ledger.prepare(document), condition=terms.condition)
         return write, (*document.warnings, *fixes, *notes)
 
     def _check_delivered(self, document: ItemDocument | CollectionDocument) -> None:

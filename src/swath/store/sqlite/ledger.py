@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +57,7 @@ _COLLECTION_VERSION = f"""v.collection_key, v.id, v.seq, b.dictionary, b.data, b
     FROM version v JOIN body b ON b.seq = v.seq"""
 _ITEM = f"""v.seq, i.id, v.id, b.dictionary, b.data, b.links, {_UPDATED}, {_CREATED}
     FROM version v JOIN body b ON b.seq = v.seq JOIN incarnation i ON i.key = v.collection_key"""
+_SMALL = 65_536  # bytes of a document that others may wait for
 _KEPT_PAGE = 100  # items of larger pages are not kept
 
 
@@ -95,6 +97,7 @@ class SqliteLedger:
         self.packing = {name: number for _, name, number, _ in dictionaries(self._reader())}
         self._kept = KeptItems()
         self._names: dict[int, str] = {}
+        self._turn = threading.Lock()
         self._writer: Writer | None = None
         self.files = SqliteFiles(self._reader, lambda work: self._open_writer().within(work))
 
@@ -335,6 +338,9 @@ class SqliteLedger:
         return bytes(data)
 
     # -- writing ------------------------------------------------------------------------------
+
+    def turn(self, size: int) -> AbstractContextManager[object]:
+        return self._turn if size <= _SMALL else nullcontext()
 
     def prepare(self, document: ItemDocument | CollectionDocument | Declaration) -> PreparedWrite:
         body = document.body
