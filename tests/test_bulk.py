@@ -117,6 +117,25 @@ def test_an_item_collection_and_the_body_of_stac_fastapi(server: Server) -> None
     assert server.post("/collections/c/bulk_items", {"items": {"q": make_item("z")}}).status == 400
 
 
+def test_what_one_item_is_refused_for_many_are_refused_for(server: Server) -> None:
+    """The structural rules hold at every door; a collection that does not want them says so."""
+    good = make_item("good")
+    apart = make_item("apart") | {"bbox": [50, 50, 51, 51]}
+    dated = make_item("dated", datetime="2020-01-31")
+    single = [server.post("/collections/c/items", each) for each in (apart, dated)]
+    assert [answer.status for answer in single] == [400, 400]
+    report = upload(server, lines(good, apart, dated))
+    assert (report.status, sums(report)) == (207, {"created": 1, "refused": 2})
+    told = report.json()["items"]
+    assert [(each["id"], each.get("pointer")) for each in told] == [
+        ("good", None), ("apart", "/bbox"), ("dated", "/properties/datetime"),
+    ]  # fmt: skip
+    for answer, each in zip(single, told[1:], strict=True):
+        assert answer.json()["detail"] == f"{each['reason']} (at {each['pointer']})"
+    mended = upload(server, lines(apart), query="?fix=true")
+    assert (mended.status, sums(mended)) == (200, {"created": 1})
+
+
 def test_the_same_key_is_done_once(server: Server) -> None:
     first = upload(server, lines(make_item("a")), Idempotency_Key="k")
     assert upload(server, lines(make_item("a")), Idempotency_Key="k").body == first.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from swath.stac.validation import Problem, fixed, problems
-from tests.conftest import DATA, ROOT, make_item, sample_items
+from swath.errors import InvalidDocument
+from swath.stac.document import ItemDocument, read_document
+from swath.stac.validation import Problem, fixed, is_sound, problems
+from tests.conftest import DATA, ROOT, long, make_item, sample_items
 
 RULES = (ROOT / "docs/reference/validation.md").read_text(encoding="utf-8")
 SQUARE = [[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0], [0.0, 0.0]]
@@ -177,6 +180,86 @@ def test_each_rule(make: Callable[..., dict[str, Any]], rule: Rule) -> None:
     found = problems(make(**changes))
     broken = [(problem.pointer, problem.level, problem.fixable) for problem in found if words in problem.message]
     assert broken == [(pointer, level, fixable)], found
+
+
+def is_known_to_be_sound(content: dict[str, Any]) -> bool:
+    """Whether the short way says that no rule is broken; False where the item cannot be read at all."""
+    try:
+        document = read_document(json.dumps(content).encode(), "c")
+    except InvalidDocument:
+        return False
+    return isinstance(document, ItemDocument) and is_sound(document)
+
+
+@pytest.mark.parametrize("rule", ITEMS, ids=lambda rule: rule[3][:40])
+def test_the_short_way_passes_over_no_error(rule: Rule) -> None:
+    changes, _, (level, _), _ = rule
+    if level == "error":
+        assert not is_known_to_be_sound(item(**changes))
+
+
+def test_the_short_way_agrees_with_the_long_one() -> None:
+    """Real items, most of them changed at random in what rules are about."""
+    assert is_known_to_be_sound(item())
+    draw, real = random.Random(9), [json.loads(line) for _, line in sample_items()]
+    count, sound = long(3_000, 100_000), 0
+    for _ in range(count):
+        content = json.loads(json.dumps(draw.choice(real)))
+        for _ in range(draw.randrange(3)):
+            draw.choice(CHANGES)(content, draw)
+        if is_known_to_be_sound(content):
+            sound += 1
+            assert [each for each in problems(content) if each.level == "error"] == [], content
+    print(f"{count:,} items, {sound:,} of them sound")
+    assert sound > count / 4
+
+
+def shift_box(content: dict[str, Any], draw: random.Random) -> None:
+    if isinstance(content.get("bbox"), list):
+        content["bbox"] = [number + draw.choice((0, 0.001, -3, 90)) for number in content["bbox"]]
+
+
+def shift_corner(content: dict[str, Any], draw: random.Random) -> None:
+    part = content["geometry"]["coordinates"] if content.get("geometry") else None
+    while isinstance(part, list) and part and isinstance(part[0], list):
+        part = draw.choice(part)
+    if part:
+        part[draw.randrange(2)] += draw.choice((0.001, -2, 60, 200))
+
+
+def turn_rings(content: dict[str, Any], draw: random.Random) -> None:
+    part = content["geometry"]["coordinates"] if content.get("geometry") else []
+    while part and isinstance(part[0], list) and isinstance(part[0][0], list):
+        part = draw.choice(part)
+    part.reverse()
+    if draw.random() < 0.3:
+        del part[0]
+
+
+def lose(content: dict[str, Any], draw: random.Random) -> None:
+    content.pop(draw.choice(("bbox", "links", "assets", "stac_version", "collection")), None)
+    content["properties"].pop(draw.choice(("datetime", "created", "x")), None)
+
+
+def spoil(content: dict[str, Any], draw: random.Random) -> None:
+    value: Any = draw.choice((None, "", 5, [], {}, "2020-01-01", "2020-01-01T00:00:00+02:00", ["a", 5]))
+    where = draw.choice((content, content["properties"], *content.get("assets", {"a": {}}).values(),
+                         *content.get("links", [{}])))  # fmt: skip
+    names = (
+        "href",
+        "rel",
+        "roles",
+        "datetime",
+        "start_datetime",
+        "end_datetime",
+        "updated",
+        "stac_extensions",
+        "title",
+    )
+    where[draw.choice(names)] = value
+
+
+CHANGES = (shift_box, shift_corner, turn_rings, lose, spoil)
 
 
 def test_the_reference_names_every_rule() -> None:

@@ -113,7 +113,7 @@ class Bulk:
                 self.catalog.ledger,
                 _behind(upload, begun, lines=options.lines),
                 mode=options.mode,
-                preparing=Preparing(options.collection, only=True, fix=options.fix),
+                preparing=Preparing(options.collection, only=True, fix=options.fix, strict=True),
                 actor=options.actor,
                 folder=self.catalog.folder,
                 atomic=options.atomic,

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from swath.stac.document import CollectionDocument, ItemDocument
 from swath.stac.schemas import CheckLevel, Schemas, check_document
 from swath.stac.text import decode_compact
-from swath.stac.validation import fixed
+from swath.stac.validation import fixed, is_sound
 
 __all__ = ["SCHEMAS", "Document", "Door", "door", "mended"]
 
@@ -31,10 +31,13 @@ class _Door:
     setting: Callable[[str], str | None]
     schemas: Schemas | None
     strictness: CheckLevel
+    brief: bool
 
     def __call__(self, document: Document) -> tuple[str, ...]:
         name = document.collection if isinstance(document, ItemDocument) else document.id
         level = _level(self.setting(name))
+        if level is None and self.brief and isinstance(document, ItemDocument) and is_sound(document):
+            return ()
         if level is None:
             return check_document(document.content, self.strictness, None)
         return check_document(document.content, level, self.schemas)
@@ -52,12 +55,19 @@ def mended(raw: bytes) -> tuple[bytes, list[str]]:
     return body, [f"{fix.message} (at {fix.pointer})" for fix in fixes]
 
 
-def door(setting: Callable[[str], str | None], folder: Path | None, *, strictness: Literal["off", "enforce"]) -> Door:
+def door(
+    setting: Callable[[str], str | None],
+    folder: Path | None,
+    *,
+    strictness: Literal["off", "enforce"],
+    brief: bool = False,
+) -> Door:
     """A way in. `setting` tells the `validation` of a collection; `folder` is the catalogue's.
 
-    It raises InvalidDocument.
+    It raises InvalidDocument. `brief`: of an item that breaks no rule it does not tell what might be better, unless the
+    collection wants to be told.
     """
-    return _Door(setting, Schemas(folder / SCHEMAS) if folder is not None else None, strictness)
+    return _Door(setting, Schemas(folder / SCHEMAS) if folder is not None else None, strictness, brief)
 
 
 def _level(text: str | None) -> CheckLevel | None:

@@ -64,13 +64,15 @@ class _Chunk:
 class Preparing:
     """How documents are made ready. `collection` is taken for items that name none, `absolute` resolves hrefs.
 
-    `only`: everything is an item of that collection. `fix`: geometries are mended by the rules of RFC 7946.
+    `only`: everything is an item of that collection. `fix`: geometries are mended by the rules of RFC 7946. `strict`:
+    what breaks a structural rule is refused, as it is everywhere but in a load.
     """
 
     collection: str | None = None
     absolute: str | None = None
     only: bool = False
     fix: bool = False
+    strict: bool = False
 
     def one(self, document: Document, ledger: Ledger, enter: Door) -> Prepared:
         try:
@@ -89,7 +91,8 @@ class Preparing:
 
     def door(self, ledger: Ledger, folder: Path | None) -> Door:
         """What documents come in by."""
-        return door(partial(_setting, ledger, {}), folder, strictness="off")
+        setting = partial(_setting, ledger, {})
+        return door(setting, folder, strictness="enforce" if self.strict else "off", brief=True)
 
     def many(
         self, documents: Iterable[Document | Unreadable], ledger: Ledger, folder: Path | None
