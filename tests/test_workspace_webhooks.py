@@ -177,7 +177,7 @@ def test_a_webhook_is_made_shown_changed_and_taken_away(store: Server, home: str
         ({"url": 7}, "url"), ({"url": "nowhere"}, "url"), ({"url": "file:///etc/passwd"}, "url"),
         ({"url": "http://user:word@127.0.0.1/"}, "url"), ({"events": []}, "events"),
         ({"events": "job.status"}, "events"), ({"events": [" , "]}, "events"),
-        ({"events": ["job.status", "asset.gone"]}, "asset.gone"),
+        ({"events": ["job.status", "asset.gone"]}, "asset.gone"), ({"events": ["job.status"] * 21}, "at most"),
         ({"secret": 5}, "secret"), ({"secret": "x" * 257}, "secret"), ({"active": "yes"}, "active"),
         ({"colour": "red"}, "colour"), ({"events": ["\ud800"]}, "expected"),
     ],
@@ -335,6 +335,7 @@ def test_what_nobody_takes_is_kept_and_told_again_on_demand(store: Server, home:
     letters = store.get(place).json()["data"]["dead_letters"]
     assert "503" in letters[0]["reason"]
     listener.answers = lambda _message, _handler: 204
+    assert send(store, "PUT", f"{home}/{hook['id']}", hook | {"active": False}).status == 200
     for letter in reversed(letters):
         again = store.request("POST", f"{place}/{letter['id']}/redeliver")
         assert (again.status, again.json()["data"]["status"]) == (200, 204)

@@ -37,7 +37,7 @@ _JOB_STATES = {"NOT_PROCESSED": "accepted", "IN_PROGRESS": "running", "SUCCESSFU
 _ORDER_STATES = {"SUCCESSFUL": "FULFILLED", "FAILED": "FAILED"}
 _PLACES = 16  # of a state: each of its events has one, in the order of EVENTS, which may only grow
 _CHUNK = 500
-_LONGEST = 256
+_LONGEST, _MOST_EVENTS = 256, 20
 _TEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -76,6 +76,8 @@ def read_workspace_webhook(raw: bytes, workspace_id: str, now: int) -> tuple[Wor
         raise InvalidRequest(f"name: a text of 1 to {_LONGEST} characters")
     if len(wanted.secret or "") > _LONGEST:
         raise InvalidRequest(f"secret: longer than {_LONGEST} characters")
+    if len(wanted.events) > _MOST_EVENTS:
+        raise InvalidRequest(f"events: {len(wanted.events):,} of them; at most {_MOST_EVENTS}")
     known = [name for name, *_ in EVENTS]
     strange = next((each for each in _each(wanted.events) if each not in known), None)
     if strange is not None or not _each(wanted.events):
@@ -142,6 +144,11 @@ class WorkspaceWebhooks:
     def wanted(self, subscription: Subscription) -> WorkspaceWebhook:
         """What a subscriber wants."""
         return msgspec.json.decode(subscription.request, type=WorkspaceWebhook)
+
+    def awake(self, subscription: Subscription) -> Subscription:
+        """The same, active: what somebody asks to have told again is told."""
+        wanted = msgspec.structs.replace(self.wanted(subscription), active=True)
+        return replace(subscription, request=msgspec.json.encode(wanted))
 
     def test(self, subscription: Subscription, teller: Teller) -> tuple[int, int]:
         """Send a notification of each of its events, now, active or not: how many were sent, and how many taken."""

@@ -162,15 +162,19 @@ class Teller:
         os.close(lock)
 
     def _look(self, submit: Callable[..., object]) -> None:
+        seen = set()
         for kind, audience in self.audiences.items():
             subscriptions = self.ledger.subscriptions(kind)
             head = audience.head() if subscriptions else 0
             for each in subscriptions:
                 # One that was changed begins anew: it may be there that it can be reached now.
-                state = self._states.setdefault((each.id, each.at, each.request), _State(position=each.position))
+                key = (each.id, each.at, each.request)
+                state = self._states.setdefault(key, _State(position=each.position))
+                seen.add(key)
                 if not state.under_way and state.position < head and time.time() >= state.next_at:
                     state.under_way = True
                     submit(self._next, each, state, audience)
+        self._states = {key: self._states[key] for key in seen}
 
     def _next(self, subscription: Subscription, state: _State, audience: Audience) -> None:
         """Tell one subscriber the next changes, if any are for it."""

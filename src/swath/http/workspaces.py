@@ -84,7 +84,8 @@ def deliveries(call: Call) -> Response:
 
 def redeliver(call: Call) -> Response:
     webhooks, workspace = _webhooks(call)
-    return _data(attempt_json(tried_again(call, webhooks.get(workspace, call.path["webhook"]))))
+    found = webhooks.awake(webhooks.get(workspace, call.path["webhook"]))
+    return _data(attempt_json(tried_again(call, found)))
 
 
 def _webhooks(call: Call) -> tuple[WorkspaceWebhooks, str]:
