@@ -144,6 +144,19 @@ def old(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
+def test_a_catalogue_of_an_older_format_is_backed_up_as_it_is_and_checked(old: Path, tmp_path: Path) -> None:
+    """Who brings a new version of Swath does so first."""
+    done = run_swath("backup", old, tmp_path / "b")
+    assert done.returncode == 0, done.stderr
+    assert apsw.Connection(str(old / schema.FILE_NAME)).pragma("user_version") == 1
+    assert run_swath("restore", tmp_path / "b", tmp_path / "r").returncode == 0
+    for folder in (old, tmp_path / "r"):
+        done = run_swath("check", folder)
+        assert done.returncode == 0, done.stderr
+        assert apsw.Connection(str(folder / schema.FILE_NAME)).pragma("user_version") == schema.FORMAT
+    assert exported(tmp_path / "r") == exported(old)
+
+
 def test_a_catalogue_of_format_1_is_brought_to_format_4_while_it_is_read(old: Path) -> None:
     reader = apsw.Connection(str(old / schema.FILE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
     with reader:

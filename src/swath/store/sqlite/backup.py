@@ -28,7 +28,7 @@ def backup(folder: Path, target: Path, beside: Sequence[str] = ()) -> int:
     """
     if target.exists():
         raise InvalidRequest(f"{target} is there already; name a new file")
-    connection = schema.open_readonly(folder)
+    connection = schema.open_readonly(folder, any_format=True)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
         connection.execute("VACUUM INTO ?", (str(unfinished),))

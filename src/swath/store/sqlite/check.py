@@ -118,9 +118,14 @@ class _Named(msgspec.Struct):
 
 
 def check(folder: Path, on_progress: Callable[[int, int], None] = lambda _done, _all: None) -> CheckReport:
-    """Read the whole ledger. CatalogUnusable when there is none to read."""
-    connection = schema.open_readonly(folder)
+    """Read the whole ledger, brought to the present format before. CatalogUnusable when there is none to read."""
     report = CheckReport()
+    try:
+        schema.upgrade(folder)
+    except apsw.Error as error:
+        report.problems.append(f"the database cannot be read: {error}")
+        return report
+    connection = schema.open_readonly(folder)
     try:
         with connection:
             _check_pages(connection, report)

@@ -279,9 +279,9 @@ def _is_open(file: Path) -> bool:
     return file.with_name(f"{file.name}-wal").exists()
 
 
-def open_readonly(folder: Path) -> apsw.Connection:
-    """A connection that cannot write; one per thread."""
-    connection = _open(folder, apsw.SQLITE_OPEN_READONLY)
+def open_readonly(folder: Path, *, any_format: bool = False) -> apsw.Connection:
+    """A connection that cannot write; one per thread. `any_format`: of an older format too."""
+    connection = _open(folder, apsw.SQLITE_OPEN_READONLY, any_format=any_format)
     connection.execute("PRAGMA cache_size = -16384")
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
