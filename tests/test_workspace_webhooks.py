@@ -8,16 +8,21 @@ import hmac
 import json
 import re
 import signal
+import textwrap
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import SHARED, Answer, Server, patched, serving, start_server
+from swath.assets import AssetStore
+from swath.blobs import open_blobs
+from swath.catalog import Catalog
+from tests.conftest import ROOT, SHARED, Answer, Server, patched, run_swath, serving, start_server
 from tests.subscriber import Message, Subscriber, subscriber
 
 TIFF = SHARED / "deliveries" / "generic" / "orthophoto_rgb.tif"
@@ -36,8 +41,6 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def new_catalog(folder: Path) -> Path:
-    from swath.catalog import Catalog
-
     Catalog.open(folder, create=True).close()
     return folder
 
@@ -118,6 +121,16 @@ def genuine(secret: str, message: Message) -> bool:
     return message.headers["signature"] == f"up42-sig={expected}" and abs(time.time() - int(created)) < 300
 
 
+def checked_as_documented(secret: str, message: Message) -> bool:
+    """What the lines of docs/how-to/deliver.md say of a message."""
+    text = (ROOT / "docs" / "how-to" / "deliver.md").read_text()
+    lines = text[text.index("    listed, created =") : text.index("## Where the files are")]
+    known: dict[str, Any] = {"secret": secret, "headers": message.headers, "body": message.body}
+    known |= {"re": re, "base64": base64, "hmac": hmac, "hashlib": hashlib, "time": time}
+    exec(textwrap.dedent(lines), known)
+    return bool(known["genuine"])
+
+
 # -- shapes --------------------------------------------------------------------------------------
 
 
@@ -178,6 +191,7 @@ def test_a_webhook_is_made_shown_changed_and_taken_away(store: Server, home: str
         ({"url": "http://user:word@127.0.0.1/"}, "url"), ({"events": []}, "events"),
         ({"events": "job.status"}, "events"), ({"events": [" , "]}, "events"),
         ({"events": ["job.status", "asset.gone"]}, "asset.gone"), ({"events": ["job.status"] * 21}, "at most"),
+        ({"events": ["job.status," * 30]}, "at most"),
         ({"secret": 5}, "secret"), ({"secret": "x" * 257}, "secret"), ({"active": "yes"}, "active"),
         ({"colour": "red"}, "colour"), ({"events": ["\ud800"]}, "expected"),
     ],
@@ -264,6 +278,10 @@ def test_every_delivery_is_told_in_order_and_signed(store: Server, home: str, li
     for message in listener.taken():
         assert genuine("QWZTFnMEXhqZKNmu", message)
         assert not genuine("another", message)
+        assert checked_as_documented("QWZTFnMEXhqZKNmu", message)
+        assert not checked_as_documented("another", message)
+        forged = replace(message, body=message.body.replace(b"successful", b"failed").replace(b"running", b"failed"))
+        assert checked_as_documented("QWZTFnMEXhqZKNmu", forged) is (forged.body == message.body)
         assert message.headers["content-type"] == "application/json"
     noted = store.get(f"{home}/{hook['id']}/deliveries").json()["data"]
     assert [(each["status"], each["error"], each["attempt"]) for each in noted["deliveries"]] == [(204, "", 1)] * 3
@@ -352,6 +370,42 @@ def test_who_mends_the_address_is_told_what_it_missed_at_once(store: Server, hom
     wait_for(lambda: store.get(f"{place}/deliveries").json()["data"]["deliveries"])
     assert send(store, "PUT", place, hook | {"url": listener.url}).status == 200
     wait_for(lambda: ("job.status", asset, "successful") in heard(listener))
+
+
+def test_a_delivery_that_is_forgotten_holds_nobody_up(tmp_path: Path, listener: Subscriber) -> None:
+    """While it was being told."""
+    told: list[str] = []
+    listener.answers = lambda _message, _handler: 204 if told else 503
+    folder = new_catalog(tmp_path / "c")
+    slow = patched(tmp_path / "slow", SOON[0].replace("(0.2, 0.4)", "(0.2,) * 500"), SOON[1])
+    with serving(folder, slow) as server:
+        subscribe(server, home_of(server), listener.url, events=["job.status"])
+        first = deliver(server)
+        wait_for(lambda: listener.messages)
+        assert server.request("DELETE", f"/v2/assets/{first}").status == 204
+        catalog = Catalog.open(folder)
+        AssetStore(catalog, open_blobs(None, folder)).forget(0, "test")
+        catalog.close()
+        told.append("from now on")
+        second = deliver(server)
+        wait_for(lambda: ("job.status", second, "successful") in heard(listener))
+    assert ("job.status", second, "running") in heard(listener)
+
+
+def test_a_restored_catalogue_repeats_no_ids_of_messages(
+    tmp_path: Path, hasty: dict[str, str], listener: Subscriber
+) -> None:
+    folder = new_catalog(tmp_path / "c")
+    with serving(folder, hasty) as server:
+        subscribe(server, home_of(server), listener.url, events=["job.status"])
+        assert run_swath("backup", folder, tmp_path / "b").returncode == 0
+        deliver(server)
+        wait_for(lambda: len(heard(listener)) == 2)
+    assert run_swath("restore", tmp_path / "b", tmp_path / "r").returncode == 0
+    with serving(tmp_path / "r", hasty) as server:
+        other = deliver(server)
+        wait_for(lambda: len(heard(listener)) == 4)
+    assert [asset for _, asset, _ in heard(listener)][2:] == [other, other]
 
 
 def test_a_killed_server_tells_it_later(tmp_path: Path, hasty: dict[str, str], listener: Subscriber) -> None:

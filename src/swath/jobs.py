@@ -157,6 +157,7 @@ class Jobs:
 
     def work(self, kinds: Mapping[str, Callable[[Job], bytes]], over: threading.Event) -> None:
         """Do what comes, until it is over: for a thread of its own."""
+        self.folder.mkdir(exist_ok=True)  # a restored catalogue has none
         while not over.wait(_LOOK_SECONDS):
             for job in reversed(self.all()):
                 if job.record.state in ENDED:

@@ -76,8 +76,8 @@ def read_workspace_webhook(raw: bytes, workspace_id: str, now: int) -> tuple[Wor
         raise InvalidRequest(f"name: a text of 1 to {_LONGEST} characters")
     if len(wanted.secret or "") > _LONGEST:
         raise InvalidRequest(f"secret: longer than {_LONGEST} characters")
-    if len(wanted.events) > _MOST_EVENTS:
-        raise InvalidRequest(f"events: {len(wanted.events):,} of them; at most {_MOST_EVENTS}")
+    if len(wanted.events) > _MOST_EVENTS or any(len(text) > _LONGEST for text in wanted.events):
+        raise InvalidRequest(f"events: at most {_MOST_EVENTS} texts of {_LONGEST} characters")
     known = [name for name, *_ in EVENTS]
     strange = next((each for each in _each(wanted.events) if each not in known), None)
     if strange is not None or not _each(wanted.events):
@@ -127,9 +127,9 @@ class WorkspaceWebhooks:
         now = max(time.time_ns() // 1000, self.wanted(before).updated_at + 1)
         wanted, secret = read_workspace_webhook(raw, workspace_id, now)
         check_address(wanted.url, private=self.private)
-        head = self.head()
-        waits = self.next(before, before.position, head).changes
-        place = before.position if waits else head
+        place, head = before.position, self.head()
+        while place < head and not (passed := self.next(before, place, head)).changes:
+            place = passed.until
         after = replace(before, request=msgspec.json.encode(wanted), secret=secret, position=place)
         if not self.ledger.resubscribe(after):
             raise NotFound(f"there is no webhook {name[:80]!r}")
@@ -146,8 +146,9 @@ class WorkspaceWebhooks:
         return msgspec.json.decode(subscription.request, type=WorkspaceWebhook)
 
     def awake(self, subscription: Subscription) -> Subscription:
-        """The same, active: what somebody asks to have told again is told."""
-        wanted = msgspec.structs.replace(self.wanted(subscription), active=True)
+        """The same, active and of every event: what somebody asks to have told again is told."""
+        every = tuple(name for name, *_ in EVENTS)
+        wanted = msgspec.structs.replace(self.wanted(subscription), active=True, events=every)
         return replace(subscription, request=msgspec.json.encode(wanted))
 
     def test(self, subscription: Subscription, teller: Teller) -> tuple[int, int]:
@@ -196,7 +197,7 @@ class WorkspaceWebhooks:
 
 
 def _concerns(event: str, state: DeliveryState, wanted: WorkspaceWebhook) -> bool:
-    if state.workspace_id != wanted.workspace_id:
+    if state.workspace_id.lower() != wanted.workspace_id:  # UUIDs are written in either case (RFC 9562, 4)
         return False
     return event != "order.status" or (state.order_id is not None and state.status in _ORDER_STATES)
 

@@ -37,6 +37,7 @@ ATTEMPTS = len(WAITS) + 1
 _LOOK_SECONDS = 0.5
 _LOGGED = 200  # attempts of a subscription
 _AT_ONCE = 4
+_FAULT_SECONDS = 60.0
 _BEHIND = 1_000  # places that are nothing to a subscriber, before it is noted that they were passed
 
 
@@ -194,26 +195,31 @@ class Teller:
                 self._done(subscription, state, message.until, lost)
             else:
                 state.next_at = time.time() + self.waits[state.attempts - 1]
-        except SwathError as error:
-            log.warning("webhook %s: %s", subscription.id, error)
-            state.next_at = time.time() + self.waits[-1]
+        except Exception as error:  # of ours: a full disk, say; the next try may go better
+            log.warning("webhook %s: %s", subscription.id, error, exc_info=not isinstance(error, SwathError))
+            state.next_at = time.time() + _FAULT_SECONDS
         finally:
             state.under_way = False
 
     def _passed(self, subscription: Subscription, state: _State, until: int) -> None:
         if until - subscription.position > _BEHIND:
             self.ledger.delivered(subscription.id, until)
-        state.position = until
+        # What was being told may be gone: what comes next is another message.
+        state.position, state.until, state.attempts, state.next_at = until, None, 0, 0.0
 
     def _done(self, subscription: Subscription, state: _State, position: int, lost: DeadLetter | None = None) -> None:
         self.ledger.delivered(subscription.id, position, lost)
         state.position, state.until, state.attempts, state.next_at = position, None, 0, 0.0
 
     def _tell(self, subscription: Subscription, message: Message, attempt: int) -> Attempt:
-        # The same changes are the same message, however often they are told.
-        name = hashlib.blake2b(f"{subscription.id} {message.until}".encode(), digest_size=12).hexdigest()
+        # The same changes are the same message, however often they are told; a restored catalogue counts places anew.
+        place = f"{subscription.id} {message.until}".encode()
+        name = hashlib.blake2b(place, digest_size=12, key=self.ledger.epoch).hexdigest()
         told = self.send(subscription, message, f"msg_{name}", attempt)
-        self._note(subscription.id, told)
+        try:
+            self._note(subscription.id, told)
+        except OSError:  # it is only to be looked at
+            log.warning("an attempt of webhook %s was not noted", subscription.id, exc_info=True)
         return told
 
     def send(self, subscription: Subscription, message: Message, message_id: str, attempt: int = 1) -> Attempt:

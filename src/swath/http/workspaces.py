@@ -116,7 +116,9 @@ def _told(webhooks: WorkspaceWebhooks, subscription: Subscription) -> dict[str, 
 
 
 def _data(told: object, status: int = 200) -> Response:
-    return json_answer({"data": told, "error": None}, status=status)
+    answer = json_answer({"data": told, "error": None}, status=status)
+    answer.headers["cache-control"] = "no-store"  # it may hold a secret
+    return answer
 
 
 _ALL = "/workspaces/{workspace}/webhooks"

@@ -446,9 +446,10 @@ class SqliteLedger:
     def delivered(self, subscription_id: str, until: int, lost: DeadLetter | None = None) -> None:
         writer = self._open_writer()
         if lost is not None:  # told first: what is between the two is told again rather than lost
-            sql = "INSERT INTO dead_letter(subscription, at, after, until, reason) VALUES (?, ?, ?, ?, ?)"
+            sql = """INSERT INTO dead_letter(subscription, at, after, until, reason) SELECT ?1, ?2, ?3, ?4, ?5
+                WHERE EXISTS (SELECT 1 FROM subscription WHERE id = ?1)"""
             writer.run(sql, lost[1:])
-        writer.run("UPDATE subscription SET position = ? WHERE id = ?", (until, subscription_id))
+        writer.run("UPDATE subscription SET position = max(position, ?) WHERE id = ?", (until, subscription_id))
 
     def dead_letters(self, subscription_id: str) -> list[DeadLetter]:
         sql = (
