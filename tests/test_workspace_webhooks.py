@@ -12,6 +12,7 @@ import textwrap
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -337,6 +338,21 @@ def test_a_test_sends_each_event_at_once(store: Server, home: str, listener: Sub
     listener.answers = refuse
     told = store.request("POST", f"{home}/{hook['id']}/tests").json()["data"]
     assert (told["testsRun"], told["testsSucceeded"]) == (2, 0)
+
+
+def test_tests_of_those_who_take_their_time_keep_no_threads_from_others(
+    store: Server, home: str, listener: Subscriber
+) -> None:
+    def hang(_message: Message, _handler: BaseHTTPRequestHandler) -> int:
+        listener.over.wait(3)
+        return 204
+
+    listener.answers = hang
+    hook = subscribe(store, home, listener.url, active=False, events=["job.status"])
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(store.request, "POST", f"{home}/{hook['id']}/tests") for _ in range(5)]
+        statuses = sorted(each.result().status for each in asked)
+    assert statuses == [200, 200, 503, 503, 503]
 
 
 def test_what_nobody_takes_is_kept_and_told_again_on_demand(store: Server, home: str, listener: Subscriber) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
 from starlette.responses import Response
 
 from swath.assets.webhooks import EVENTS, WorkspaceWebhooks
-from swath.errors import NotFound
+from swath.errors import NotFound, Unavailable
 from swath.http.call import Call
 from swath.http.entities import once_of
 from swath.http.guard import private_webhooks
@@ -21,6 +22,9 @@ from swath.stac.time import format_instant
 from swath.store.records import Subscription
 
 __all__ = ["ROUTES"]
+
+_TESTS_AT_ONCE = 2  # who is tested may take its time, and others need the threads
+_TESTING = threading.BoundedSemaphore(_TESTS_AT_ONCE)
 
 
 def events(call: Call) -> Response:
@@ -71,8 +75,13 @@ def test(call: Call) -> Response:
     """A notification of each event is sent before this answers."""
     webhooks, workspace = _webhooks(call)
     found = webhooks.get(workspace, call.path["webhook"])
+    if not _TESTING.acquire(blocking=False):
+        raise Unavailable(f"{_TESTS_AT_ONCE} webhooks are being tested; try again in a moment", 5)
     started = time.time_ns() // 1000
-    run, succeeded = webhooks.test(found, teller_of(call.catalog, call.files, call.settings))
+    try:
+        run, succeeded = webhooks.test(found, teller_of(call.catalog, call.files, call.settings))
+    finally:
+        _TESTING.release()
     return _data({"startedAt": format_instant(started), "testsRun": run, "testsSucceeded": succeeded})
 
 
