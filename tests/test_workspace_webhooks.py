@@ -377,6 +377,22 @@ def test_what_nobody_takes_is_kept_and_told_again_on_demand(store: Server, home:
     assert store.get(place).json()["data"]["dead_letters"] == []
 
 
+def test_what_is_told_again_is_what_was_not_taken_alone(store: Server, home: str, listener: Subscriber) -> None:
+    """Whatever the webhook wants by then."""
+    listener.answers = lambda _message, _handler: 503
+    hook = subscribe(store, home, listener.url, events=["order.status"])
+    asset = deliver(store, orderId=ORDER)
+    place = f"{home}/{hook['id']}/deliveries"
+    wait_for(lambda: store.get(place).json()["data"]["dead_letters"])
+    changed = hook | {"events": ["job.status"], "active": False}
+    assert send(store, "PUT", f"{home}/{hook['id']}", changed).status == 200
+    listener.answers = lambda _message, _handler: 204
+    letter = store.get(place).json()["data"]["dead_letters"][0]["id"]
+    again = store.request("POST", f"{place}/{letter}/redeliver")
+    assert (again.status, again.json()["data"]["status"]) == (200, 204)
+    assert heard(listener) == [("order.status", asset, "FULFILLED")]
+
+
 def test_who_mends_the_address_is_told_what_it_missed_at_once(store: Server, home: str, listener: Subscriber) -> None:
     with subscriber() as nobody:
         closed = nobody.url

@@ -179,7 +179,7 @@ class WorkspaceWebhooks:
                 if after < place <= last and event in events and _concerns(event, state, wanted):
                     return _message(wanted.url, place, event, state)
         passed = states[-1].seq * _PLACES + _PLACES - 1 if len(states) == _CHUNK else last
-        return Message(wanted.url, passed, 0, b"")
+        return Message(wanted.url, after, passed, 0, b"")
 
     def signed(self, subscription: Subscription, message_id: str, now: int, body: bytes) -> dict[str, str]:
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
@@ -218,4 +218,4 @@ def _message(url: str, place: int, event: str, state: DeliveryState, *, test: bo
         told["orderId"] = state.order_id
     if test:
         told["test"] = True
-    return Message(url, place, 1, msgspec.json.encode({"event": event, "body": told}))
+    return Message(url, place - 1, place, 1, msgspec.json.encode({"event": event, "body": told}))

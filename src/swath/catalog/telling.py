@@ -43,9 +43,11 @@ _BEHIND = 1_000  # places that are nothing to a subscriber, before it is noted t
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a subscriber is told next, up to the place `until`, in its body; nothing where there are no `changes`."""
+    """What a subscriber is told next in its body, of what lies behind the place `after`, up to `until`; nothing where
+    there are no `changes`."""
 
     url: str
+    after: int
     until: int
     changes: int
     body: bytes
@@ -191,7 +193,7 @@ class Teller:
             elif state.attempts > len(self.waits):
                 reason = f"{told.error} (attempt {told.attempt})"
                 at = time.time_ns() // 1000
-                lost = DeadLetter(0, subscription.id, at, state.position, message.until, reason)
+                lost = DeadLetter(0, subscription.id, at, message.after, message.until, reason)
                 self._done(subscription, state, message.until, lost)
             else:
                 state.next_at = time.time() + self.waits[state.attempts - 1]

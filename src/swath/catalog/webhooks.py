@@ -102,7 +102,7 @@ class Webhooks:
                     "changes": [msgspec.Raw(event_json(event, None, feed.token)) for event in reading.events],
                 }
             )
-        return Message(webhook.url, reading.position, len(reading.events), body)
+        return Message(webhook.url, after, reading.position, len(reading.events), body)
 
     def signed(self, subscription: Subscription, message_id: str, now: int, body: bytes) -> dict[str, str]:
         return {"webhook-signature": signature(subscription.secret, message_id, now, body)}
